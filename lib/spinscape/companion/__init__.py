@@ -1,0 +1,1 @@
+"""What makes the library a book: parameters, ledger, provenance, figures, command line."""

@@ -1,0 +1,1 @@
+"""Spin-glass models and their theory; no networks in this room."""

@@ -1,0 +1,1 @@
+"""Probes that take trained parameters and return arrays."""

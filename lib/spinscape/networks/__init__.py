@@ -1,0 +1,1 @@
+"""What gets trained, and how: data sets, models, ensembles, training."""
