@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm.auto import tqdm
+from tqdm.std import tqdm
 
 T = TypeVar("T")
 
@@ -52,10 +52,8 @@ def track(items: Iterable[T], what: str, *, total: int | None = None) -> Iterato
     """
     target = os.environ.get(ENVIRONMENT)
     if target:
-        from tqdm.std import tqdm as plain
-
         sink = _OneLine(Path(target))
-        yield from plain(items, desc=what, total=total, file=sink, ascii=True, mininterval=0.5,
+        yield from tqdm(items, desc=what, total=total, file=sink, ascii=True, mininterval=0.5,
                          ncols=60, leave=False)  # fmt: skip
     else:
         yield from tqdm(items, desc=what, total=total, leave=False)

@@ -1,0 +1,110 @@
+"""Figures in one style: no titles inside plots, intervals as bands, colours that all eyes can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from spinscape import statistics
+
+INK = "#333333"
+
+STYLE: dict[str, Any] = {
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "svg.hashsalt": "spinscape",
+}
+
+
+def use_style() -> None:
+    """Set the book's style for all figures of a chapter."""
+    plt.rcParams.update(STYLE)
+
+
+def colours(n: int) -> list[tuple[float, ...]]:
+    """Return n ordered colours, dark to light, that differ in lightness as well as in hue."""
+    return [plt.get_cmap("viridis")(v) for v in np.linspace(0.0, 0.85, n)]
+
+
+def panels(columns: int, *, rows: int = 1, height: float = 3.0) -> tuple[Figure, Any]:
+    """Open a figure of one page's width with a row or a grid of panels."""
+    return plt.subplots(rows, columns, figsize=(8.2, height * rows), squeeze=False)
+
+
+def band(
+    axes: Axes, x: ArrayLike, samples: ArrayLike, *, label: str = "", colour: Any = None, **line: Any
+) -> None:
+    """Draw the mean over seeds as a line and its 95% interval as a band.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    x
+        Shape (T,).
+    samples
+        Shape (n, T); the first axis runs over independent seeds.
+    label
+        Entry in the legend.
+    colour
+        Any colour of matplotlib's.
+    **line
+        Passed to the line.
+    """
+    found = statistics.mean(samples)
+    (drawn,) = axes.plot(x, found.value, color=colour, label=label or None, **line)
+    axes.fill_between(
+        np.asarray(x, float), found.low, found.high, color=drawn.get_color(), alpha=0.2, lw=0
+    )
+
+
+def bands(
+    axes: Axes,
+    x: ArrayLike,
+    samples: ArrayLike,
+    labels: Sequence[str],
+    *,
+    legend: str | None = None,
+    **line: Any,
+) -> None:
+    """Draw one `band` per condition, in ordered colours.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    x
+        Shape (T,), or (S, T) where the conditions have abscissas of their own.
+    samples
+        Shape (S, n, T): conditions by independent seeds by points.
+    labels
+        One per condition.
+    legend
+        The legend's title; no legend where it is None.
+    **line
+        Passed to the lines.
+    """
+    table = np.asarray(samples, float)
+    abscissas = np.broadcast_to(np.asarray(x, float), (len(table), table.shape[-1]))
+    for at, rows, label, colour in zip(
+        abscissas, table, labels, colours(len(table)), strict=True
+    ):
+        band(axes, at, rows, label=label, colour=colour, **line)
+    if legend is not None:
+        axes.legend(title=legend, fontsize=8, title_fontsize=8)
