@@ -59,8 +59,7 @@ def measured(name: str, row: Measurement) -> str:
 
 def _head(claims: Mapping[str, Claim], verdicts: Mapping[str, Verdict], profile: str) -> str:
     counts = {
-        outcome: sum(verdict.outcome == outcome for verdict in verdicts.values())
-        for outcome in OUTCOMES
+        outcome: sum(verdict.outcome == outcome for verdict in verdicts.values()) for outcome in OUTCOMES
     }
     wrong = sum(claim.source_error for claim in claims.values())
     table = "\n".join(f"| {outcome} | {count} |" for outcome, count in counts.items())

@@ -189,9 +189,7 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     raise TypeError(f"a result of type {type(value).__name__} cannot be stored")
 
 
-def _decode(
-    tree: Any, tensors: Mapping[str, torch.Tensor], models: Mapping[str, torch.nn.Module]
-) -> Any:
+def _decode(tree: Any, tensors: Mapping[str, torch.Tensor], models: Mapping[str, torch.nn.Module]) -> Any:
     if not isinstance(tree, dict):
         return tree
     if "dataclass" in tree:

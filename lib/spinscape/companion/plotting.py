@@ -48,7 +48,13 @@ def panels(columns: int, *, rows: int = 1, height: float = 3.0) -> tuple[Figure,
 
 
 def band(
-    axes: Axes, x: ArrayLike, samples: ArrayLike, *, label: str = "", colour: Any = None, **line: Any
+    axes: Axes,
+    x: ArrayLike,
+    samples: ArrayLike,
+    *,
+    label: str = "",
+    colour: Any = None,
+    **line: Any,
 ) -> None:
     """Draw the mean over seeds as a line and its 95% interval as a band.
 
@@ -69,9 +75,7 @@ def band(
     """
     found = statistics.mean(samples)
     (drawn,) = axes.plot(x, found.value, color=colour, label=label or None, **line)
-    axes.fill_between(
-        np.asarray(x, float), found.low, found.high, color=drawn.get_color(), alpha=0.2, lw=0
-    )
+    axes.fill_between(np.asarray(x, float), found.low, found.high, color=drawn.get_color(), alpha=0.2, lw=0)
 
 
 def bands(
@@ -102,9 +106,7 @@ def bands(
     """
     table = np.asarray(samples, float)
     abscissas = np.broadcast_to(np.asarray(x, float), (len(table), table.shape[-1]))
-    for at, rows, label, colour in zip(
-        abscissas, table, labels, colours(len(table)), strict=True
-    ):
+    for at, rows, label, colour in zip(abscissas, table, labels, colours(len(table)), strict=True):
         band(axes, at, rows, label=label, colour=colour, **line)
     if legend is not None:
         axes.legend(title=legend, fontsize=8, title_fontsize=8)

@@ -82,8 +82,7 @@ def hessian_trace(
     model.eval()
     try:
         rows = [
-            _one(ensemble, r, x, y, probes, seed)
-            for r in track(range(ensemble.replicas), "Hessian trace")
+            _one(ensemble, r, x, y, probes, seed) for r in track(range(ensemble.replicas), "Hessian trace")
         ]
     finally:
         model.train(training)
@@ -119,6 +118,5 @@ def _one(
 
 def _signs(params: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     return {
-        name: (torch.randint(0, 2, p.shape, generator=generator) * 2 - 1).to(p)
-        for name, p in params.items()
+        name: (torch.randint(0, 2, p.shape, generator=generator) * 2 - 1).to(p) for name, p in params.items()
     }

@@ -64,7 +64,7 @@ def shape(curve: ArrayLike, *, first: int | None = None) -> Shape:
 
 
 def flat_length(curve: ArrayLike, rise: float) -> NDArray[np.int64]:
-    """Steps before a curve first rises by more than `rise` above its start.
+    """Count the steps before a curve first rises by more than `rise` above its start.
 
     Parameters
     ----------
@@ -86,9 +86,7 @@ def flat_length(curve: ArrayLike, rise: float) -> NDArray[np.int64]:
     return first - 1
 
 
-def exponent(
-    times: ArrayLike, curve: ArrayLike, *, start: int = 1, stop: int | None = None
-) -> Floats:
+def exponent(times: ArrayLike, curve: ArrayLike, *, start: int = 1, stop: int | None = None) -> Floats:
     """Power of time with which a positive curve grows: the least-squares slope in log-log.
 
     Parameters

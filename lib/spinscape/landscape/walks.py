@@ -133,9 +133,7 @@ def random_walks(
     losses = dict(loss or {"cross_entropy": "cross_entropy"})
     shape = (len(sigmas), ensemble.replicas, walks)
     start = _repeat(ensemble, shape)
-    here = Ensemble(
-        ensemble.model, {name: p.clone() for name, p in start.params.items()}, start.buffers
-    )
+    here = Ensemble(ensemble.model, {name: p.clone() for name, p in start.params.items()}, start.buffers)
     scale = torch.tensor(sigmas, dtype=torch.float64)
     noise = _noise(ensemble, walks, seed)
     rows = [_look(here, start, data, losses)]
@@ -143,8 +141,7 @@ def random_walks(
         _step(here.params, next(noise), scale, shape)
         rows.append(_look(here, start, data, losses))
     stacked = {
-        key: np.stack([row[key] for row in rows], axis=-1).reshape(*shape, steps + 1)
-        for key in rows[0]
+        key: np.stack([row[key] for row in rows], axis=-1).reshape(*shape, steps + 1) for key in rows[0]
     }
     return Walks(
         sigmas=np.asarray(sigmas, float),
@@ -209,9 +206,7 @@ def downhill_walks(
                   for w in range(walks)]  # fmt: skip
     fractions, losses, moved = [], [trained], []
     for _ in track(range(steps), "downhill walks"):
-        fraction, here, current = _downhill_step(
-            here, x, y, sizes, generators, trained, losses[-1], trials
-        )
+        fraction, here, current = _downhill_step(here, x, y, sizes, generators, trained, losses[-1], trials)
         fractions.append(fraction)
         moved.append(fraction > 0)
         losses.append(current)

@@ -89,7 +89,11 @@ def flat_then_plateau(rows: Rows, _: Parameters) -> Verdict:
         f"growth faster with sigma: p = {rows['faster_p'].value:.2g}; slope at the end over the "
         f"steepest: {_show(rows['plateau_s050'])} at 0.05, {_show(rows['plateau_s070'])} at 0.07."
     )
-    parts = [all(v is True for v in flat.values()), faster, all(v is True for v in plateau.values())]
+    parts = [
+        all(v is True for v in flat.values()),
+        faster,
+        all(v is True for v in plateau.values()),
+    ]
     if all(parts):
         return Verdict(REPRODUCED, said)
     refuted = [
@@ -103,7 +107,7 @@ def flat_then_plateau(rows: Rows, _: Parameters) -> Verdict:
     return Verdict(NOT_TESTED, f"{said} Some intervals do not decide.")
 
 
-def test_like_train(rows: Rows, _: Parameters) -> Verdict:
+def follows_training(rows: Rows, _: Parameters) -> Verdict:
     """Rank correlation of the test curve with the training curve, loss and accuracy."""
     found = {name: rows[name] for name in ("spearman_loss", "spearman_accuracy")}
     said = (
@@ -123,9 +127,7 @@ def test_like_train(rows: Rows, _: Parameters) -> Verdict:
 
 def weight_scale(rows: Rows, _: Parameters) -> Verdict:
     """Which magnitude of the weights is about 0.1."""
-    inside = {
-        name: 0.1 / FACTOR <= row.low and row.high <= 0.1 * FACTOR for name, row in rows.items()
-    }
+    inside = {name: row.low >= 0.1 / FACTOR and row.high <= 0.1 * FACTOR for name, row in rows.items()}
     fits = ", ".join(name.replace("_", " ") for name, ok in inside.items() if ok) or "none"
     said = (
         f"All weights: RMS {_show(rows['rms_all'])}, mean absolute {_show(rows['mean_abs_all'])}. "
@@ -137,7 +139,7 @@ def weight_scale(rows: Rows, _: Parameters) -> Verdict:
 
 
 def downhill_fraction(rows: Rows, _: Parameters) -> Verdict:
-    """The fraction of trials below the trained loss falls with t, at both step sizes."""
+    """Whether the fraction of trials below the trained loss falls with t, at both step sizes."""
     tests = _starting(rows, "trend_p_")
     fell = {name: row.value < SIGNIFICANT for name, row in tests.items()}
     ranks = _starting(rows, "trend_rank_")
@@ -154,15 +156,13 @@ def downhill_fraction(rows: Rows, _: Parameters) -> Verdict:
 PREDICATES = {
     "random-walk-algorithm": displacement_law,
     "walk-flat-then-plateau": flat_then_plateau,
-    "walk-test-like-train": test_like_train,
+    "walk-test-like-train": follows_training,
     "weight-scale": weight_scale,
     "downhill-walk-fraction": downhill_fraction,
 }
 
 CASES = {
-    claim: Case(_MNIST, "FC1-512 on MNIST", _COST)
-    for claim in PREDICATES
-    if claim != "random-walk-algorithm"
+    claim: Case(_MNIST, "FC1-512 on MNIST", _COST) for claim in PREDICATES if claim != "random-walk-algorithm"
 }
 
 

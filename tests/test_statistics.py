@@ -1,0 +1,72 @@
+"""Intervals cover what they say; trend tests agree with scipy and raise few false alarms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from spinscape import statistics
+
+
+@pytest.mark.parametrize("n", [5, 8, 24])
+def test_coverage_of_the_mean(n: int) -> None:
+    # 2,000 intervals at 95% (400 bootstraps): the share that covers is binomial; the bound on it is
+    # passed by a correct interval with a chance above 0.999, and not by one that covers 90%.
+    repeats = 2000 if n < statistics.SMALL else 400
+    samples = np.random.default_rng(1).normal(3.0, 2.0, (n, repeats))
+    found = statistics.mean(samples)
+    covered = ((found.low <= 3.0) & (found.high >= 3.0)).mean()
+    assert covered > (0.93 if n < statistics.SMALL else 0.91)
+    assert covered < 0.99
+
+
+def test_small_samples_match_student() -> None:
+    x = np.array([1.0, 2.0, 4.0, 8.0])
+    low, high = statistics.mean(x).interval
+    expected = stats.ttest_1samp(x, 0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_diverged_seeds_are_counted_out() -> None:
+    found = statistics.mean([[1.0], [3.0], [np.nan], [np.inf]])
+    assert found.value[0] == 2.0
+    assert found.n[0] == 2
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = statistics.mean([2.0])
+    assert float(found) == 2.0
+    assert np.isnan(found.low)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one seed"):
+        statistics.mean([])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        statistics.mean([1.0], level=95)
+
+
+@given(st.lists(st.integers(-5, 5), min_size=3, max_size=12))
+def test_spearman_equals_scipy(x: list[int]) -> None:
+    y = np.arange(len(x)) ** 2
+    found = statistics.spearman_rows(x, y)
+    if len(set(x)) == 1:
+        assert np.isnan(found)
+    else:
+        assert found == pytest.approx(stats.spearmanr(x, y).statistic)
+
+
+def test_page_false_alarms_and_power() -> None:
+    # 400 null tables at 5%: 31 or more rejections has a chance below 1%.
+    rng = np.random.default_rng(2)
+    null = [statistics.page_decreasing(rng.normal(size=(8, 8))) < 0.05 for _ in range(400)]
+    trend = rng.normal(size=(50, 8, 8)) - np.arange(8) * 0.5
+    assert sum(null) < 31
+    assert np.mean([statistics.page_decreasing(table) < 0.05 for table in trend]) > 0.95
+
+
+def test_holm_by_hand() -> None:
+    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
