@@ -135,6 +135,14 @@ def page_decreasing(table: ArrayLike) -> float:
     return float(stats.page_trend_test(-values).pvalue)
 
 
+def page_increasing(table: ArrayLike) -> float:
+    """P value of Page's test that the columns of a table rise from left to right.
+
+    The table is as in `page_decreasing`.
+    """
+    return page_decreasing(-np.asarray(table, float))
+
+
 def holm(pvalues: ArrayLike) -> NDArray[np.float64]:
     """Holm's step-down adjustment of several p values, in their order (Holm 1979)."""
     p = np.asarray(pvalues, float)

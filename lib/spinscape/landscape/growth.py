@@ -109,3 +109,24 @@ def exponent(times: ArrayLike, curve: ArrayLike, *, start: int = 1, stop: int | 
     log = np.log(np.where(values > 0, values, np.nan))
     t = t - t.mean()
     return (log * t).sum(-1) / (t**2).sum()
+
+
+def taylor_ratio(rise: ArrayLike, spread: ArrayLike, trace: ArrayLike) -> Floats:
+    """Divide a measured rise of the loss by the growth law ``s Tr H / 2`` with ``s = sigma^2 t``.
+
+    Parameters
+    ----------
+    rise
+        Loss minus loss at the start, shape (S, R, T).
+    spread
+        Variance ``sigma^2 t`` of each weight's displacement, shape (S, T), positive.
+    trace
+        Trace of the Hessian at the start, shape (R,).
+
+    Returns
+    -------
+    ndarray
+        Shape (S, R, T); 1 where the second-order expansion of the mean loss is exact.
+    """
+    law = np.asarray(spread, float)[:, None, :] * np.asarray(trace, float)[None, :, None] / 2
+    return np.asarray(rise, float) / law

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from spinscape.networks.ensemble import Ensemble, evaluate
@@ -314,3 +315,26 @@ def _look(
     )
     row["", "displacement"] = torch.as_tensor(square).sqrt().cpu().numpy()
     return row
+
+
+def expected_fraction(
+    sigmas: list[float], trace: NDArray[np.float64], gradient_norm: NDArray[np.float64]
+) -> Floats:
+    """Share of first trials below the trained loss, to leading order in the step size.
+
+    A step changes the loss by a Gaussian of mean ``sigma^2 Tr H / 2`` and standard deviation ``sigma |g|``.
+
+    Parameters
+    ----------
+    sigmas
+        Step sizes, S of them.
+    trace, gradient_norm
+        Trace of the Hessian and norm of the gradient at the start, shape (R,).
+
+    Returns
+    -------
+    ndarray
+        Shape (S, R).
+    """
+    sizes = np.asarray(sigmas, float)[:, None]
+    return stats.norm.cdf(-sizes * np.asarray(trace) / (2 * np.asarray(gradient_norm)))

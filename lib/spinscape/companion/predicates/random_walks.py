@@ -81,6 +81,8 @@ def displacement_law(rows: Rows, _: Parameters) -> Verdict:
 
 def flat_then_plateau(rows: Rows, _: Parameters) -> Verdict:
     """Flat at first, faster for larger sigma, a plateau for 0.05 and 0.07: three parts."""
+    if not {"plateau_s050", "plateau_s070"} <= set(rows):
+        return Verdict(NOT_TESTED, "The claim names the step sizes 0.05 and 0.07; this run lacks one.")
     flat = {name: _below(row, FLAT) for name, row in _starting(rows, "flat_ratio_").items()}
     plateau = {name: _below(rows[name], PLATEAU) for name in ("plateau_s050", "plateau_s070")}
     faster = rows["faster_p"].value < SIGNIFICANT

@@ -1,0 +1,162 @@
+"""The ledger: what chapters leave, what predicates say, what the page shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from spinscape import statistics
+from spinscape.companion import ledger, ledger_page
+from spinscape.companion.ledger import Claim, Measurement, Records, Verdict
+from spinscape.companion.predicates import CASES, EXAMPLES, PREDICATES, outside
+
+ROOT = Path(__file__).resolve().parents[1]
+CLAIMS = ledger.load_claims(ROOT / "book" / "claims.yaml")
+MNIST = {"dataset": "mnist", "hidden": 512}
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """A notebook that collects what a chapter displays."""
+    cell = nbformat.v4.new_code_cell("")
+    book = nbformat.v4.new_notebook(cells=[cell])
+
+    def show(mime: str, payload: dict) -> None:
+        cell.outputs.append(nbformat.v4.new_output("display_data", data={mime: payload}))
+
+    monkeypatch.setattr(ledger, "_display", show)
+    return book
+
+
+def test_claims_carry_every_row() -> None:
+    assert len(CLAIMS) == 69
+    chapters = {claim.chapter for claim in CLAIMS.values()}
+    assert len(chapters) == 8
+    assert sum(claim.source_error for claim in CLAIMS.values()) >= 8
+
+
+def test_records_travel_in_the_notebook(notebook) -> None:
+    ledger.record("weight-scale", rms=0.05, interval=(0.04, 0.06), n=5, figure="fig-a")
+    ledger.record("weight-scale", mean=statistics.mean([1.0, 2.0, 3.0]))
+    ledger.record("weight-scale", rms=float("nan"))
+    ledger.skip("other", reason="Too big.", cost="9 h")
+    ledger.value(answer=42, word="yes")
+    found = ledger.read(nbformat.reads(nbformat.writes(notebook), as_version=4))
+    rows = found.measurements["weight-scale"]
+    assert rows["mean"].value == 2.0
+    assert rows["mean"].n == 3
+    assert rows["mean"].low < 2.0 < rows["mean"].high
+    assert rows["rms"].value != rows["rms"].value, "the later record of a name counts, NaN included"
+    assert found.figures == {"weight-scale": "fig-a"}
+    assert found.skipped == {"other": ("Too big.", "9 h")}
+    assert found.values == {"answer": 42.0, "word": "yes"}
+
+
+def test_an_interval_belongs_to_one_value() -> None:
+    with pytest.raises(ValueError, match="exactly one value"):
+        ledger.record("x", a=1, b=2, interval=(0, 1))
+    with pytest.raises(ValueError, match="upside down"):
+        ledger.record("x", a=1, interval=(2, 1))
+
+
+def test_missing_and_misplaced_records_are_named() -> None:
+    claims = {name: CLAIMS[name] for name in ("weight-scale", "walk-test-like-train", "matching")}
+    left = Records(measurements={"weight-scal": {}, "matching": {}, "walk-test-like-train": {}})
+    problems = ledger.check_records(claims, {"random_walks": left})
+    assert len(problems) == 3
+    assert "did you mean 'weight-scale'" in problems[1]
+    assert "a row of mode_connectivity" in problems[0]
+    assert "no record for its row 'weight-scale'" in problems[2]
+
+
+@pytest.mark.parametrize("claim", sorted(PREDICATES))
+def test_every_predicate_can_pass_and_fail(claim: str) -> None:
+    passing, failing = EXAMPLES[claim]
+    parameters = dict(CASES[claim].parameters) if claim in CASES else {}
+    right = ledger.REPRODUCED if not CLAIMS[claim].source_error else ledger.SOURCE_WRONG
+    assert PREDICATES[claim](passing, parameters).outcome == right
+    assert PREDICATES[claim](failing, parameters).outcome == ledger.NOT_REPRODUCED
+
+
+@pytest.mark.parametrize("claim", sorted(PREDICATES))
+def test_wide_intervals_decide_nothing(claim: str) -> None:
+    rows = {
+        name: Measurement(row.value, row.value - 100, row.value + 100)
+        for name, row in EXAMPLES[claim][0].items()
+    }
+    assert PREDICATES[claim](rows, {}).outcome != ledger.REPRODUCED or claim == "downhill-walk-fraction"
+
+
+def test_every_written_chapter_has_all_its_predicates() -> None:
+    written = {p.stem for p in (ROOT / "book").glob("*.md")}
+    rows = {claim.id for claim in CLAIMS.values() if claim.chapter in written}
+    assert rows == set(PREDICATES) == set(EXAMPLES)
+
+
+def test_another_case_is_not_the_claim() -> None:
+    assert outside("weight-scale", MNIST) == ""
+    assert "hidden = 64" in outside("weight-scale", {"dataset": "mnist", "hidden": 64})
+    assert outside("random-walk-algorithm", {"dataset": "digits"}) == ""
+
+
+def test_verdicts(notebook) -> None:
+    claims = {name: CLAIMS[name] for name in ("weight-scale", "matching", "walk-test-like-train")}
+    left = Records(
+        measurements={"weight-scale": EXAMPLES["weight-scale"][0]},
+        skipped={"walk-test-like-train": ("No test set.", "1 h")},
+        parameters=MNIST,
+    )
+    verdicts = ledger.judge(claims, {"random_walks": left})
+    assert verdicts["weight-scale"].outcome == ledger.REPRODUCED
+    assert verdicts["matching"].outcome == ledger.NOT_WRITTEN
+    assert verdicts["walk-test-like-train"].outcome == ledger.NOT_TESTED
+    assert "1 h" in verdicts["walk-test-like-train"].reason
+    away = Records(measurements=left.measurements, skipped=left.skipped, parameters={"dataset": "digits"})
+    verdict = ledger.judge(claims, {"random_walks": away})["weight-scale"]
+    assert verdict.outcome == ledger.NOT_TESTED
+    assert "gives: reproduced" in verdict.stand_in
+
+
+def test_page_shows_every_row_and_links_figures() -> None:
+    left = Records(
+        measurements={"weight-scale": EXAMPLES["weight-scale"][0]}, figures={"weight-scale": "fig-walks"}
+    )
+    verdicts = {name: Verdict(ledger.NOT_WRITTEN, "To come.") for name in CLAIMS}
+    text = ledger_page.page(CLAIMS, verdicts, {"random_walks": left}, "quick")
+    assert re.findall(r'<section class="[^"]*" id="([^"]+)">', text).__len__() == len(CLAIMS)
+    assert 'href="random_walks.html#fig-walks"' in text
+    assert "rms all: 0.1 [0.09, 0.11] (n = 8)" in text
+
+
+def test_text_from_claims_is_escaped() -> None:
+    claim = Claim("a", "liao", "here", "c", "x < y <script>", "check")
+    verdicts = {"a": Verdict(ledger.PARTLY, "1 < 2")}
+    assert "<script>" not in ledger_page.page({"a": claim}, verdicts, {}, "quick")
+    assert "1 &lt; 2" in ledger_page.box(claim, verdicts["a"])
+
+
+def test_numbers_for_the_prose() -> None:
+    left = Records(measurements={"c": {"v": Measurement(1.5, 1.0, 2.0, n=4)}}, values={"free": 3.0})
+    found = ledger.numbers(left, {"hidden": 64}, {"c": Verdict(ledger.PARTLY, "")})
+    assert found["c.v.low"] == 1.0
+    assert found["c.v.n"] == 4
+    assert found["parameters.hidden"] == 64
+    assert found["c.verdict"] == "partly"
+    assert found["free"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("- {id: a}", "missing"),
+        ("- {id: a, source: x, where: w, chapter: c, statement: s, check: k}", "source 'x'"),
+    ],
+)
+def test_bad_claims_are_refused(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(row)
+    with pytest.raises(ledger.ClaimsError, match=message):
+        ledger.load_claims(path)
