@@ -4,7 +4,9 @@ A walk adds ``sigma * z`` with ``z ~ N(0, 1)`` to every parameter at every step 
 No step is refused, so this is diffusion and not Markov chain Monte Carlo, whatever the source calls it.
 All step sizes, networks and walks are settings of one `Ensemble` and are evaluated in one call.
 
-The noise of walk ``w`` from network ``r`` depends on the seed, ``r`` and ``w`` only.
+Walks come in mirror pairs: walk ``2j + 1`` takes the steps of walk ``2j`` with the opposite sign.
+Each is by itself a walk of Algorithm 1; in the mean over a pair the slope of the loss cancels.
+The noise of a pair depends on the seed, the network and ``j`` only.
 It is shared by all step sizes (common random numbers), so that a comparison between step sizes is
 paired, and a walk is the same whatever other walks are run beside it.
 """
@@ -20,7 +22,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from spinscape.networks.ensemble import Ensemble, evaluate
+from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.evaluation import evaluate
 from spinscape.progress import track
 
 Floats = NDArray[np.float64]
@@ -132,6 +135,7 @@ def random_walks(
     """
     _check(sigmas, steps, walks)
     losses = dict(loss or {"cross_entropy": "cross_entropy"})
+    data = {part: (x.to(ensemble.device), y.to(ensemble.device)) for part, (x, y) in data.items()}
     shape = (len(sigmas), ensemble.replicas, walks)
     start = _repeat(ensemble, shape)
     here = Ensemble(ensemble.model, {name: p.clone() for name, p in start.params.items()}, start.buffers)
@@ -201,7 +205,8 @@ def downhill_walks(
         raise ValueError(f"trials must be at least 1, not {trials}")
     shape = (len(sigmas), ensemble.replicas, walks)
     here = _repeat(ensemble, shape)
-    trained = evaluate(here, x, y).loss.double().cpu()
+    x, y = x.to(ensemble.device), y.to(ensemble.device)
+    trained = torch.from_numpy(evaluate(here, x, y).loss)
     sizes = torch.tensor(sigmas, dtype=torch.float64).repeat_interleave(shape[1] * walks)
     generators = [_generator(seed, r, w) for _ in sigmas for r in range(shape[1])
                   for w in range(walks)]  # fmt: skip
@@ -243,7 +248,7 @@ def _downhill_step(
             for name, p in params.items()
         }  # fmt: skip
         buffers = {name: b[group].repeat_interleave(trials, 0) for name, b in here.buffers.items()}
-        found = evaluate(Ensemble(here.model, points, buffers), x, y).loss.double().cpu()
+        found = torch.from_numpy(evaluate(Ensemble(here.model, points, buffers), x, y).loss)
         below = found.reshape(len(group), trials) < trained[group, None]
         fraction[group] = below.double().mean(1)
         for row, walker in enumerate(group.tolist()):
@@ -279,13 +284,25 @@ def _draw(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> T
 
 def _noise(ensemble: Ensemble, walks: int, seed: int) -> Iterator[Iterator[tuple[int, str, Tensor]]]:
     """For each step, standard normal draws per walker (network by network) and parameter."""
-    generators = [_generator(seed, r, w) for r in range(ensemble.replicas) for w in range(walks)]
+    pairs = [
+        (r * walks + w, walks - w, _generator(seed, r, w // 2))
+        for r in range(ensemble.replicas)
+        for w in range(0, walks, 2)
+    ]
     while True:
-        yield (
-            (walker, name, _draw(tuple(p.shape[1:]), p, generator))
-            for walker, generator in enumerate(generators)
-            for name, p in ensemble.params.items()
-        )
+        yield _mirrored(ensemble, pairs)
+
+
+def _mirrored(
+    ensemble: Ensemble, pairs: list[tuple[int, int, torch.Generator]]
+) -> Iterator[tuple[int, str, Tensor]]:
+    """Draw one step of each pair: ``z`` for its first walker, ``-z`` for its second, if it has one."""
+    for walker, left, generator in pairs:
+        for name, p in ensemble.params.items():
+            z = _draw(tuple(p.shape[1:]), p, generator)
+            yield walker, name, z
+            if left > 1:
+                yield walker + 1, name, -z
 
 
 def _step(
@@ -308,8 +325,8 @@ def _look(
     row: dict[tuple[str, str], Floats] = {}
     for part, (x, y) in data.items():
         seen = evaluate(here, x, y, loss=losses)
-        row.update({(part, name): seen.loss[name].double().cpu().numpy() for name in losses})
-        row[part, "accuracy"] = seen.accuracy.double().cpu().numpy()
+        row.update({(part, name): seen.loss[name] for name in losses})
+        row[part, "accuracy"] = seen.accuracy
     square = sum(
         ((p - start.params[name]).flatten(1).double() ** 2).sum(1) for name, p in here.params.items()
     )
