@@ -15,7 +15,6 @@ from torch.func import functional_call, grad, jvp
 from torch.nn import functional
 
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.forward import training_mode
 from spinscape.progress import track
 
 
