@@ -2,7 +2,8 @@
 
 The places, in order: the folder in ``SPINSCAPE_DATA``, Debian's ``/usr/share/datasets``, the cache
 (``SPINSCAPE_CACHE``, else the one pooch names for this system), the published mirrors.
-The first place that holds any file of the data set is the one that is used; a wrong file there is an error and never a reason to
+The first place that holds any file of the data set is the one that is used; a wrong file there is
+an error and never a reason to
 look further.
 """
 
@@ -165,9 +166,7 @@ def _wrong(
     )
 
 
-def _fetch(
-    file: RemoteFile, specification: Specification, folder: Path, looked: list[str]
-) -> None:
+def _fetch(file: RemoteFile, specification: Specification, folder: Path, looked: list[str]) -> None:
     """Download one file from the first mirror that serves the right bytes."""
     import pooch
 

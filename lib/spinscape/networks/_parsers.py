@@ -13,7 +13,8 @@ def parse_idx(content: bytes, dimensions: int) -> np.ndarray:
     Parameters
     ----------
     content
-        The decompressed file: the magic number ``0x0000080D`` with ``D`` the number of dimensions, then one
+        The decompressed file: the magic number ``0x0000080D`` with ``D`` the number of dimensions,
+        then one
         big-endian 32-bit size per dimension, then the bytes.
     dimensions
         The number of dimensions that is expected: 3 for images, 1 for labels.
@@ -54,7 +55,8 @@ def parse_cifar(content: bytes, label_bytes: int, classes: int) -> tuple[np.ndar
     Parameters
     ----------
     content
-        Records of `label_bytes` labels and 3072 pixels (red, green and blue planes of 32 x 32, row by row).
+        Records of `label_bytes` labels and 3072 pixels (red, green and blue planes of 32 x 32, row
+        by row).
     label_bytes
         1 for CIFAR-10; 2 for CIFAR-100 (coarse then fine label). The last of them is used.
     classes

@@ -1,4 +1,5 @@
-"""Data sets: found locally, in Debian's folder, in the cache or on the published mirrors, and checked by MD5.
+"""Data sets: found locally, in Debian's folder, in the cache or on the published mirrors, and
+checked by MD5.
 
 >>> data = load("digits")
 >>> data.x_train.shape, data.shape, data.task
@@ -134,9 +135,12 @@ def load(name: str, *, root: str | Path | None = None, download: bool = True) ->
     Returns
     -------
     Dataset
-        ``digits``: 1,437 training and 360 test images, a fixed stratified split, pixels divided by 16.
-        ``linnerud``: 15 and 5 rows of three exercises, with three targets, in the units of the source.
-        ``mnist``, ``fashion-mnist``: 60,000 and 10,000 images of 28 x 28. ``cifar10``, ``cifar100``: 50,000
+        ``digits``: 1,437 training and 360 test images, a fixed stratified split, pixels divided by
+        16.
+        ``linnerud``: 15 and 5 rows of three exercises, with three targets, in the units of the
+        source.
+        ``mnist``, ``fashion-mnist``: 60,000 and 10,000 images of 28 x 28. ``cifar10``,
+        ``cifar100``: 50,000
         and 10,000 images of 3 x 32 x 32 (fine labels). Pixels of these divided by 255.
 
     Raises
@@ -241,5 +245,9 @@ def _bundled(name, torch, pair, train, test, classes) -> Dataset:
     x, y = pair
     digest = hashlib.md5(np.ascontiguousarray(x).tobytes(), usedforsecurity=False)
     digest.update(np.ascontiguousarray(y).tobytes())
-    tensors = [torch.from_numpy(np.ascontiguousarray(a)) for a in (x[train], y[train], x[test], y[test])]
-    return Dataset(name, *tensors, classes=classes, md5={f"{name} (scikit-learn)": digest.hexdigest()})
+    tensors = [
+        torch.from_numpy(np.ascontiguousarray(a)) for a in (x[train], y[train], x[test], y[test])
+    ]
+    return Dataset(
+        name, *tensors, classes=classes, md5={f"{name} (scikit-learn)": digest.hexdigest()}
+    )

@@ -1,8 +1,10 @@
 """What the data sets are: names, files, published MD5 sums and mirrors.
 
-The module needs the standard library only, so a command line can list the names without loading anything heavy.
+The module needs the standard library only, so a command line can list the names without loading
+anything heavy.
 
-Sources of the sums: the MNIST and Fashion-MNIST pages (LeCun, Cortes and Burges; Xiao, Rasul and Vollgraf,
+Sources of the sums: the MNIST and Fashion-MNIST pages (LeCun, Cortes and Burges; Xiao, Rasul and
+Vollgraf,
 arXiv:1708.07747) and Krizhevsky's CIFAR page, as repeated by torchvision's dataset classes.
 """
 
@@ -40,9 +42,11 @@ class Specification:
     name
         Name given to :func:`spinscape.networks.datasets.load`, also the name of its folder.
     form
-        ``"bundled"`` (comes with scikit-learn), ``"idx"`` (MNIST's format) or ``"cifar"`` (binary version).
+        ``"bundled"`` (comes with scikit-learn), ``"idx"`` (MNIST's format) or ``"cifar"`` (binary
+        version).
     files
-        The files, in the order training images, training labels, test images, test labels (``idx``).
+        The files, in the order training images, training labels, test images, test labels
+        (``idx``).
     mirrors
         Addresses that the file name is appended to, tried in turn.
     classes
