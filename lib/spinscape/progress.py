@@ -55,7 +55,7 @@ def track(items: Iterable[T], what: str, *, total: int | None = None) -> Iterato
 
 
 def bar(what: str, total: int) -> Any:
-    """Return a bar labelled `what` that is moved by hand: a context manager with ``update(count)``."""
+    """Return a bar moved by hand: a context manager with ``update(count)``."""
     return _make(None, what, total)
 
 

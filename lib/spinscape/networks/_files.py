@@ -12,7 +12,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import socket
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ class DataError(RuntimeError):
 
 @dataclass(frozen=True)
 class Found:
-    """Checked files of a data set: ``content`` (decompressed) and ``md5`` of each file on disk, by name."""
+    """Checked files of a data set: decompressed ``content`` and ``md5`` on disk, by file name."""
 
     source: str
     content: dict[str, bytes]
@@ -80,8 +79,8 @@ def find(specification: Specification, root: str | Path | None, download: bool) 
         if source != "cache" and held and len(held) < len(specification.files):
             lacking = [file.name for file in specification.files if file not in held]
             raise DataError(
-                f"{folder} holds only a part of {specification.name}: {', '.join(lacking)} missing. "
-                + how_to_provide(specification)
+                f"{folder} holds only a part of {specification.name}: "
+                f"{', '.join(lacking)} missing. " + how_to_provide(specification)
             )
         if len(held) == len(specification.files):
             return _read(source, folder, specification)
@@ -102,7 +101,8 @@ def how_to_provide(specification: Specification) -> str:
     """Say in one sentence how a reader can put the files in place by hand."""
     names = ", ".join(file.name for file in specification.files)
     return (
-        f"To provide the data, put {names} (from {' or '.join(specification.mirrors)}) into a folder "
+        f"To provide the data, put {names} (from {' or '.join(specification.mirrors)}) "
+        "into a folder "
         f"'{specification.name}' and set {DATA_VARIABLE} to the folder that contains it."
     )
 
@@ -126,7 +126,7 @@ def _read(source: str, folder: Path, specification: Specification) -> Found:
 def _check(
     path: Path, file: RemoteFile, source: str, specification: Specification
 ) -> tuple[bytes, str]:
-    """Return the content (IDX files decompressed, archives as they are) and the MD5 of the file on disk."""
+    """Return the content (IDX files decompressed) and the MD5 of the file as it lies on disk."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -161,7 +161,8 @@ def _wrong(
     why: str = "",
 ) -> str:
     return (
-        f"{path} ({size} bytes) is not the published file{why}: {what} {found}, expected {expected}. "
+        f"{path} ({size} bytes) is not the published file{why}: "
+        f"{what} {found}, expected {expected}. "
         "The file was left as it is; replace it or move it away. " + how_to_provide(specification)
     )
 
@@ -185,7 +186,7 @@ def _fetch(file: RemoteFile, specification: Specification, folder: Path, looked:
                     downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
                 )
                 return
-            except (OSError, ValueError, socket.timeout) as error:
+            except (OSError, ValueError) as error:
                 failures.append(f"download: {mirror + file.name}: {_short(error)}")
     finally:
         log.setLevel(level)

@@ -30,7 +30,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Draws:
-    """The random draws of one epoch: sample orders ``(R, N)`` and one seed per replica for random layers."""
+    """The random draws of one epoch: sample orders ``(R, N)``, and seeds of random layers."""
 
     orders: Tensor
     seeds: list[int]
@@ -107,11 +107,11 @@ class Group:
         return [value for value in self.params.values() if value.requires_grad]
 
     def detached(self) -> Tensors:
-        """The parameters without their place in the graph (no copy)."""
+        """Return the parameters without their place in the graph (no copy)."""
         return {name: value.detach() for name, value in self.params.items()}
 
     def draw(self) -> Draws:
-        """Draw the next epoch, once: a group that starts the epoch again, or its halves, keep the draws."""
+        """Draw the next epoch, once: halves that start the epoch again keep the draws."""
         if self.draws is None:
             count = len(self.plan.x)
             orders = torch.stack([torch.randperm(count, generator=g) for g in self.generators])
@@ -191,6 +191,6 @@ class Group:
 
 
 def generator_of(seed: int, replica: int) -> torch.Generator:
-    """Return the generator of one replica, seeded by the run's seed and the replica's number only."""
+    """Return the generator of one replica, seeded by the run's seed and its number only."""
     state = np.random.SeedSequence((seed, replica)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) >> 1)

@@ -1,5 +1,4 @@
-"""Data sets: found locally, in Debian's folder, in the cache or on the published mirrors, and
-checked by MD5.
+"""Data sets, found on this machine or on the published mirrors, and checked by MD5.
 
 >>> data = load("digits")
 >>> data.x_train.shape, data.shape, data.task
@@ -81,7 +80,7 @@ class Dataset:
         return len(self.classes)
 
     def flat(self) -> Dataset:
-        """Return the same data with every input as one row, ``(N, d)`` (a view, nothing is copied)."""
+        """Return the same data with every input as one row, ``(N, d)`` (a view, no copy)."""
         return replace(self, x_train=self.x_train.flatten(1), x_test=self.x_test.flatten(1))
 
     def subset(
@@ -216,7 +215,6 @@ def _cifar(
 
 
 def _digits(wanted: Specification) -> Dataset:
-    import torch
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -225,29 +223,39 @@ def _digits(wanted: Specification) -> Dataset:
     train, test = train_test_split(
         np.arange(len(x)), test_size=_DIGITS_TEST, stratify=y, random_state=_SPLIT_SEED
     )
-    return _bundled(wanted.name, torch, (x, y.astype(np.int64)), train, test, wanted.classes)
+    return _bundled(wanted.name, (x, y.astype(np.int64)), train, test, wanted.classes)
 
 
 def _linnerud(wanted: Specification) -> Dataset:
-    import torch
     from sklearn.datasets import load_linnerud
 
     bunch = load_linnerud()
     pair = (bunch.data.astype(np.float32), bunch.target.astype(np.float32))
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(pair[0]))
     test, train = np.sort(order[:_LINNERUD_TEST]), np.sort(order[_LINNERUD_TEST:])
-    data = _bundled(wanted.name, torch, pair, train, test, tuple(bunch.target_names))
+    data = _bundled(wanted.name, pair, train, test, tuple(bunch.target_names))
     return replace(data, task="regression")
 
 
-def _bundled(name, torch, pair, train, test, classes) -> Dataset:
+def _bundled(
+    name: str,
+    pair: tuple[np.ndarray, np.ndarray],
+    train: np.ndarray,
+    test: np.ndarray,
+    classes: tuple[str, ...],
+) -> Dataset:
     """Split a bundled data set; its MD5 is that of the inputs' bytes followed by the targets'."""
+    import torch
+
     x, y = pair
     digest = hashlib.md5(np.ascontiguousarray(x).tobytes(), usedforsecurity=False)
     digest.update(np.ascontiguousarray(y).tobytes())
-    tensors = [
-        torch.from_numpy(np.ascontiguousarray(a)) for a in (x[train], y[train], x[test], y[test])
-    ]
     return Dataset(
-        name, *tensors, classes=classes, md5={f"{name} (scikit-learn)": digest.hexdigest()}
+        name,
+        torch.from_numpy(x[train]),
+        torch.from_numpy(y[train]),
+        torch.from_numpy(x[test]),
+        torch.from_numpy(y[test]),
+        classes,
+        md5={f"{name} (scikit-learn)": digest.hexdigest()},
     )

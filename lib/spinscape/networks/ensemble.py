@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class Ensemble:
 
     def __post_init__(self) -> None:
         """Check names and shapes against the model."""
-        own = [
+        own: list[tuple[str, dict[str, Tensor], dict[str, Any]]] = [
             ("params", self.params, dict(self.model.named_parameters())),
             ("buffers", self.buffers, dict(self.model.named_buffers())),
         ]
@@ -113,8 +114,7 @@ class Ensemble:
 
     @classmethod
     def concatenate(cls, ensembles: Sequence[Ensemble]) -> Ensemble:
-        """Join ensembles of one model along the replica axis; histories are joined if every part
-        has one.
+        """Join ensembles of one model; histories are joined if every part has one.
 
         Raises
         ------
@@ -190,7 +190,7 @@ class Ensemble:
         )
 
     def flat(self) -> Tensor:
-        """Return all parameters of each replica as one row, ``(R, P)``, in the order of ``params``."""
+        """Return all parameters of a replica as one row, ``(R, P)``, in the order of ``params``."""
         return torch.cat([value.flatten(1) for value in self.params.values()], dim=1)
 
     def unflatten(self, rows: Tensor) -> Ensemble:
@@ -226,7 +226,7 @@ class Ensemble:
         return torch.stack(squares).sum(0).sqrt()
 
     def save(self, path: str | Path) -> None:
-        """Write to a safetensors file with a SHA-256 of its content; written aside, then renamed."""
+        """Write to a safetensors file with a SHA-256; written aside, then renamed."""
         tensors = {f"params.{name}": value for name, value in self.params.items()}
         tensors |= {f"buffers.{name}": value for name, value in self.buffers.items()}
         if self.history is not None:

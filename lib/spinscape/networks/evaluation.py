@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spinscape.networks.device import chunk_size, is_out_of_memory, keep_heap, release
 from spinscape.networks.forward import Forward
-from spinscape.networks.losses import PerSample, correct, resolve_loss, row_means
+from spinscape.networks.losses import PerSample, correct, predicted, resolve_loss, row_means
 
 if TYPE_CHECKING:
     from spinscape.networks.ensemble import Ensemble
@@ -110,7 +110,7 @@ def evaluate(
             if labels:
                 hits[:, rows] = correct(outputs, targets)
             if predictions:
-                best[:, rows] = outputs.argmax(-1)
+                best[:, rows] = predicted(outputs)
         accuracy = hits.sum(1).double() / len(y) if labels else torch.full(shape[:1], torch.nan)
         return [*(row_means(values).cpu() for values in kept), accuracy.cpu(), best.cpu()]
 
@@ -125,8 +125,7 @@ def evaluate(
 
 
 def outputs(ensemble: Ensemble, x: Tensor, *, chunk: int | None = None) -> Tensor:
-    """Return the outputs of every replica for the same inputs, in evaluation mode and without
-    gradients.
+    """Return the outputs of every replica for the same inputs, without gradients.
 
     Parameters
     ----------
@@ -157,7 +156,7 @@ def _in_chunks(
     chunk: int | None,
     work: Callable[[Ensemble, Iterator[tuple[slice, Tensor]]], T],
 ) -> list[T]:
-    """Call `work` for one chunk of replicas after the other, with half the chunk after memory ran out."""
+    """Call `work` for one chunk after the other, with half the chunk after memory ran out."""
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1, not {chunk}")
     keep_heap()
@@ -197,7 +196,7 @@ def _blocks(forward: Forward, part: Ensemble, x: Tensor) -> Iterator[tuple[slice
 
 
 def _bytes(ensemble: Ensemble, x: Tensor) -> float:
-    """Estimate what one replica works on: its parameters and two of its widest layers for one block."""
+    """Estimate what one replica works on: parameters, two of its widest layers for a block."""
     widest = max((p.shape[1] for p in ensemble.params.values() if p.ndim > 1), default=1)
     item = next(iter(ensemble.params.values())).element_size()
     count = sum(p[0].numel() for p in ensemble.params.values())

@@ -37,7 +37,7 @@ Mode = Literal["stacked", "vmap", "loop"]
 Tensors = dict[str, Tensor]
 
 LOOP_FLOPS = 30_000_000
-"""Operations of one replica's forward pass above which a CPU is busy with one replica (about 0.4 ms of one core)."""
+"""Operations of a forward pass above which one replica keeps a core busy (about 0.4 ms)."""
 
 _LINE = 64
 _ROWS = 16
@@ -46,7 +46,7 @@ _ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.Softp
 
 @contextmanager
 def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Put every module of `model` into training or evaluation mode, and each back as it was at the end."""
+    """Put every module into training or evaluation mode, and each back as it was at the end."""
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:
@@ -57,7 +57,7 @@ def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 
 def is_stackable(model: nn.Module) -> bool:
-    """Tell whether `model` is a plain sequence of linear layers and elementwise activations, without hooks."""
+    """Tell whether `model` is a plain sequence of linear and elementwise layers, without hooks."""
     if type(model) is not nn.Sequential or not len(model) or _hooked(model):
         return False
     seen_linear = False
@@ -99,7 +99,8 @@ def stacked_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tensor:
         x = x.flatten(2)
     if x.ndim != 3:
         raise ValueError(
-            f"the model's first layer is linear, so inputs must be (N, d), not (N, {tuple(x.shape[2:])}); "
+            "the model's first layer is linear, so inputs must be (N, d), "
+            f"not {('N', *x.shape[2:])}; "
             "use flat() of a data set or begin the model with nn.Flatten()"
         )
     if aligned and batch % _ROWS:
@@ -118,7 +119,7 @@ def stacked_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tensor:
 
 
 def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool) -> Tensor:
-    """Return ``weight @ h + bias`` for ``(R, m, k)`` and ``(R, k, B)``, with zero rows added where `aligned` needs them."""
+    """Return ``weight @ h + bias``, ``(R, m, k)`` by ``(R, k, B)``; zero rows for alignment."""
     rows = -weight.shape[1] % _row_step(weight) if aligned else 0
     if rows:
         weight = F.pad(weight, (0, 0, 0, rows))
@@ -127,7 +128,7 @@ def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool) -> Te
 
 
 def _row_step(weight: Tensor) -> int:
-    """Return the number of rows whose multiples fill whole cache lines; even, so that activations fill vectors too."""
+    """Return the number of rows whose multiples fill whole cache lines, and vectors too (even)."""
     per_line = _LINE // weight.element_size()
     return lcm(2, per_line // gcd(per_line, weight.shape[-1]))
 
@@ -234,7 +235,7 @@ class Forward:
         return torch.stack(results)
 
     def _try_vmap(self) -> bool:
-        """Run one replica through ``vmap``; a model that fails there and in the loop too raises its own error."""
+        """Try one replica in ``vmap``; a model that fails in the loop too raises its own error."""
         params, buffers, x = self._one
         spare = {name: value.clone() for name, value in buffers.items()}
         with torch.no_grad(), training_mode(self.model, self.training):

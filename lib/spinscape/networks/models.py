@@ -147,6 +147,7 @@ def _reset(model: nn.Module, scheme: str) -> None:
             reset()
         elif next(module.parameters(recurse=False), None) is not None:
             raise ValueError(
-                f"{type(module).__name__} ({name or 'the model itself'}) owns parameters but has no "
+                f"{type(module).__name__} ({name or 'the model itself'}) owns parameters "
+                "but has no "
                 "reset_parameters(); add that method, or pass a function as initialisation"
             )

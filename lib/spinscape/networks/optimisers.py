@@ -72,15 +72,17 @@ def factory(
         )
     if isinstance(optimiser, str) or not callable(optimiser):
         raise ValueError(
-            f"optimiser must be one of {NAMES}, a torch.optim class or a function, not {optimiser!r}"
+            f"optimiser must be one of {NAMES}, a torch.optim class or a function, "
+            f"not {optimiser!r}"
         )
-    make: Factory = optimiser
+    given: Any = optimiser
+    make: Factory = given
     if inspect.isclass(optimiser):
         accepted = inspect.signature(optimiser).parameters
         options = {key: value for key, value in common.items() if key in accepted}
 
         def make(params: list[Tensor]) -> torch.optim.Optimizer:
-            return optimiser(params, **options)
+            return given(params, **options)
 
     _check_elementwise(make, device)
     return make
@@ -126,7 +128,7 @@ def snapshot(rule: torch.optim.Optimizer, params: Sequence[Tensor]) -> State:
 
 
 def take(state: State, rows: Tensor, replicas: int) -> State:
-    """Return the state of the chosen replicas: tensors that have the replica axis are indexed, others copied."""
+    """Return the state of the chosen replicas; tensors without a replica axis are copied."""
 
     def chosen(value: Any) -> Any:
         if not isinstance(value, Tensor):
