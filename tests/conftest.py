@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def real_data() -> str:
-    """Folder of the real MNIST and Fashion-MNIST; without it a test is skipped, under CI=true it fails."""
+    """Folder of the real MNIST; without it a test is skipped, or fails under CI=true."""
     folder = os.environ.get("SPINSCAPE_DATA", "")
     if not os.path.isdir(os.path.join(folder, "mnist")):
         reason = "SPINSCAPE_DATA names no folder with mnist in it"
