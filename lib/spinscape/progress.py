@@ -2,7 +2,8 @@
 
 In a terminal or a live notebook a bar is tqdm's own.
 When the pipeline runs a chapter it names a file in the environment variable
-``SPINSCAPE_PROGRESS``; the bar then goes to that file, one line at a time, and the cell's output stays clean.
+``SPINSCAPE_PROGRESS``; the bar then goes to that file, one line at a time, and the cell's output
+stays clean.
 The module lies below the four rooms, so that every one of them may use it.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm.std import tqdm
 
@@ -50,10 +51,18 @@ def track(items: Iterable[T], what: str, *, total: int | None = None) -> Iterato
     total
         The number of items, where `items` has no length.
     """
+    yield from _make(items, what, total)
+
+
+def bar(what: str, total: int) -> Any:
+    """Return a bar moved by hand: a context manager with ``update(count)``."""
+    return _make(None, what, total)
+
+
+def _make(items: Iterable[T] | None, what: str, total: int | None) -> Any:
     target = os.environ.get(ENVIRONMENT)
     if target:
         sink = _OneLine(Path(target))
-        yield from tqdm(items, desc=what, total=total, file=sink, ascii=True, mininterval=0.5,
-                         ncols=60, leave=False)  # fmt: skip
-    else:
-        yield from tqdm(items, desc=what, total=total, leave=False)
+        return tqdm(items, desc=what, total=total, file=sink, ascii=True, mininterval=0.5,
+                     ncols=60, leave=False)  # fmt: skip
+    return tqdm(items, desc=what, total=total, leave=False)

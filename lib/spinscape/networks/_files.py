@@ -1,0 +1,203 @@
+"""Finding the files of a data set, and checking them before anything reads them.
+
+The places, in order: the folder in ``SPINSCAPE_DATA``, Debian's ``/usr/share/datasets``, the cache
+(``SPINSCAPE_CACHE``, else the one pooch names for this system), the published mirrors.
+The first place that holds any file of the data set is the one that is used; a wrong file there is
+an error and never a reason to
+look further.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from spinscape.networks.registry import RemoteFile, Specification
+
+DATA_VARIABLE = "SPINSCAPE_DATA"
+CACHE_VARIABLE = "SPINSCAPE_CACHE"
+DEBIAN = Path("/usr/share/datasets")
+TIMEOUT = 20.0
+"""Seconds that a mirror may stay silent."""
+
+
+class DataError(RuntimeError):
+    """A data set is missing, or a file of it is not what was published."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Checked files of a data set: decompressed ``content`` and ``md5`` on disk, by file name."""
+
+    source: str
+    content: dict[str, bytes]
+    md5: dict[str, str]
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloaded files (it may not exist yet)."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    import pooch
+
+    return Path(pooch.os_cache("spinscape"))
+
+
+def find(specification: Specification, root: str | Path | None, download: bool) -> Found:
+    """Find, check and read every file of a data set.
+
+    Parameters
+    ----------
+    specification
+        The data set.
+    root
+        A folder to use instead of the one in ``SPINSCAPE_DATA``, or None.
+    download
+        Whether the mirrors may be asked.
+
+    Raises
+    ------
+    DataError
+        If a file is wrong or a folder incomplete, or if nothing was found anywhere.
+    """
+    local = root if root is not None else os.environ.get(DATA_VARIABLE)
+    looked = []
+    places: list[tuple[str, Path]] = []
+    if local:
+        places.append(("local", Path(local) / specification.name))
+    else:
+        looked.append(f"local folder: {DATA_VARIABLE} is not set")
+    places.append(("debian", DEBIAN / specification.name))
+    places.append(("cache", cache_folder() / specification.name))
+    for source, folder in places:
+        held = [file for file in specification.files if (folder / file.name).exists()]
+        if source != "cache" and held and len(held) < len(specification.files):
+            lacking = [file.name for file in specification.files if file not in held]
+            raise DataError(
+                f"{folder} holds only a part of {specification.name}: "
+                f"{', '.join(lacking)} missing. " + how_to_provide(specification)
+            )
+        if len(held) == len(specification.files):
+            return _read(source, folder, specification)
+        looked.append(f"{source}: nothing in {folder}")
+    if not download:
+        looked.append("download: not allowed by download=False")
+        raise DataError(_nothing(specification, looked))
+    folder = places[-1][1]
+    for file in specification.files:
+        if (folder / file.name).exists():
+            _check(folder / file.name, file, "cache", specification)
+        else:
+            _fetch(file, specification, folder, looked)
+    return _read("download", folder, specification)
+
+
+def how_to_provide(specification: Specification) -> str:
+    """Say in one sentence how a reader can put the files in place by hand."""
+    names = ", ".join(file.name for file in specification.files)
+    return (
+        f"To provide the data, put {names} (from {' or '.join(specification.mirrors)}) "
+        "into a folder "
+        f"'{specification.name}' and set {DATA_VARIABLE} to the folder that contains it."
+    )
+
+
+def _nothing(specification: Specification, looked: list[str]) -> str:
+    places = "".join(f"\n  - {place}" for place in looked)
+    return (
+        f"The data set {specification.name} was not found. Looked here:{places}\n"
+        + how_to_provide(specification)
+    )
+
+
+def _read(source: str, folder: Path, specification: Specification) -> Found:
+    content, sums = {}, {}
+    for file in specification.files:
+        path = folder / file.name
+        content[file.name], sums[file.name] = _check(path, file, source, specification)
+    return Found(source, content, sums)
+
+
+def _check(
+    path: Path, file: RemoteFile, source: str, specification: Specification
+) -> tuple[bytes, str]:
+    """Return the content (IDX files decompressed) and the MD5 of the file as it lies on disk."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+    repackaged = source == "debian" and file.content_md5 is not None
+    if found != file.md5 and not repackaged:
+        raise DataError(_wrong(path, len(raw), "MD5", file.md5, found, specification))
+    if specification.form != "idx":
+        return raw, found
+    try:
+        content = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            _wrong(path, len(raw), "MD5", file.md5, found, specification, f" ({error})")
+        ) from None
+    if repackaged:
+        inner = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if inner != file.content_md5:
+            what = "MD5 of the decompressed content"
+            raise DataError(_wrong(path, len(raw), what, file.content_md5, inner, specification))
+    return content, found
+
+
+def _wrong(
+    path: Path,
+    size: int,
+    what: str,
+    expected: str | None,
+    found: str,
+    specification: Specification,
+    why: str = "",
+) -> str:
+    return (
+        f"{path} ({size} bytes) is not the published file{why}: "
+        f"{what} {found}, expected {expected}. "
+        "The file was left as it is; replace it or move it away. " + how_to_provide(specification)
+    )
+
+
+def _fetch(file: RemoteFile, specification: Specification, folder: Path, looked: list[str]) -> None:
+    """Download one file from the first mirror that serves the right bytes."""
+    import pooch
+
+    log = pooch.get_logger()
+    level = log.level
+    log.setLevel("WARNING")
+    failures = list(looked)
+    try:
+        for mirror in specification.mirrors:
+            try:
+                pooch.retrieve(
+                    mirror + file.name,
+                    known_hash=f"md5:{file.md5}",
+                    fname=file.name,
+                    path=folder,
+                    downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
+                )
+                return
+            except (OSError, ValueError) as error:
+                failures.append(f"download: {mirror + file.name}: {_short(error)}")
+    finally:
+        log.setLevel(level)
+    raise DataError(_nothing(specification, failures)) from None
+
+
+def _short(error: BaseException) -> str:
+    """Cut a chain of network errors down to its last cause, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "does not match the known hash" in text or "hash" in text.lower():
+        return "the mirror served another file than the published one (MD5 differs)"
+    if "resolve" in text or "resolution" in text:
+        return "the host name could not be resolved (no network?)"
+    return text if len(text) <= 160 else f"{type(error).__name__}: {text[:140]}..."

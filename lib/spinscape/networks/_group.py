@@ -1,0 +1,196 @@
+"""A chunk of replicas in training: parameters, optimiser, generators, and one epoch of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spinscape.networks import optimisers
+from spinscape.networks.forward import Forward, Tensors
+from spinscape.networks.losses import PerSample, correct, row_means
+from spinscape.networks.models import initialise
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all replicas share: model, data on the device, and how to step."""
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    loss: PerSample
+    batch_size: int
+    rule: optimisers.Factory
+    trainable: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random draws of one epoch: sample orders ``(R, N)``, and seeds of random layers."""
+
+    orders: Tensor
+    seeds: list[int]
+
+    def take(self, rows: Tensor) -> Draws:
+        """Return the draws of the chosen replicas."""
+        return Draws(self.orders[rows.to(self.orders.device)], [self.seeds[r] for r in rows])
+
+
+class Group:
+    """Replicas that are trained as one batched run.
+
+    Attributes
+    ----------
+    replicas
+        Their numbers in the whole run, ``(R,)``.
+    params, buffers
+        ``(R, ...)`` by name.
+    epoch
+        Epochs done.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        replicas: np.ndarray,
+        generators: list[torch.Generator],
+        params: Tensors,
+        buffers: Tensors,
+        state: optimisers.State | None = None,
+        epoch: int = 0,
+    ) -> None:
+        self.plan = plan
+        self.replicas = replicas
+        self.generators = generators
+        self.params = {
+            name: value.detach().requires_grad_(name in plan.trainable)
+            for name, value in params.items()
+        }
+        self.buffers = buffers
+        self.epoch = epoch
+        self.draws: Draws | None = None
+        self.rule = plan.rule(self.leaves)
+        if state is not None:
+            optimisers.restore(self.rule, self.leaves, state)
+
+    @classmethod
+    def start(
+        cls,
+        plan: Plan,
+        replicas: np.ndarray,
+        seed: int,
+        scheme: str | Callable[[nn.Module], None],
+        dtype: torch.dtype,
+    ) -> Group:
+        """Draw the initial parameters of the given replicas, each from its own generator."""
+        generators = [generator_of(seed, int(r)) for r in replicas]
+        drawn = [initialise(plan.model, generator, scheme) for generator in generators]
+        device = plan.x.device
+
+        def stack(which: int) -> Tensors:
+            tensors = {}
+            for name in drawn[0][which]:
+                value = torch.stack([pair[which][name] for pair in drawn])
+                kind = dtype if value.is_floating_point() else value.dtype
+                tensors[name] = value.to(device, kind)
+            return tensors
+
+        return cls(plan, replicas, generators, stack(0), stack(1))
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The stacked tensors that are optimised."""
+        return [value for value in self.params.values() if value.requires_grad]
+
+    def detached(self) -> Tensors:
+        """Return the parameters without their place in the graph (no copy)."""
+        return {name: value.detach() for name, value in self.params.items()}
+
+    def draw(self) -> Draws:
+        """Draw the next epoch, once: halves that start the epoch again keep the draws."""
+        if self.draws is None:
+            count = len(self.plan.x)
+            orders = torch.stack([torch.randperm(count, generator=g) for g in self.generators])
+            seeds = [int(torch.randint(2**48, (), generator=g)) for g in self.generators]
+            self.draws = Draws(orders.to(self.plan.x.device), seeds)
+        return self.draws
+
+    def backup(self) -> tuple[Tensors, Tensors, optimisers.State]:
+        """Copy everything that an epoch changes."""
+        return (
+            {name: value.detach().clone() for name, value in self.params.items()},
+            {name: value.clone() for name, value in self.buffers.items()},
+            optimisers.snapshot(self.rule, self.leaves),
+        )
+
+    def take(
+        self, rows: Tensor, source: tuple[Tensors, Tensors, optimisers.State] | None = None
+    ) -> Group:
+        """Return the chosen replicas as a group, as they are or as they were in a backup."""
+        state = optimisers.snapshot(self.rule, self.leaves) if source is None else source[2]
+        params, buffers = (self.detached(), self.buffers) if source is None else source[:2]
+        part = Group(
+            self.plan,
+            self.replicas[rows.numpy()],
+            [self.generators[r] for r in rows],
+            {name: value[rows.to(value.device)] for name, value in params.items()},
+            {name: value[rows.to(value.device)] for name, value in buffers.items()},
+            optimisers.take(state, rows, len(self.replicas)),
+            self.epoch,
+        )
+        part.draws = None if self.draws is None else self.draws.take(rows)
+        return part
+
+    def run_epoch(self, forward: Forward) -> tuple[Tensor, Tensor]:
+        """Take one pass over the training samples.
+
+        Returns
+        -------
+        loss, accuracy : Tensor
+            Means over the epoch's samples, each taken before its step, float64 ``(R,)``.
+        """
+        plan, draws, count = self.plan, self.draw(), len(self.replicas)
+        samples = len(plan.x)
+        losses = torch.empty(count, samples, dtype=plan.x.dtype, device=plan.x.device)
+        labels = not plan.y.is_floating_point()
+        hits = torch.zeros(count, samples, dtype=torch.bool, device=plan.x.device)
+        for step, start in enumerate(range(0, samples, plan.batch_size)):
+            rows = draws.orders[:, start : start + plan.batch_size]
+            size = rows.shape[1]
+            index = rows.reshape(-1)
+            x = plan.x.index_select(0, index).view(count, size, *plan.x.shape[1:])
+            y = plan.y.index_select(0, index).view(count, size, *plan.y.shape[1:])
+            seeds = [seed + step for seed in draws.seeds]
+            outputs = forward(self.params, self.buffers, x, seeds=seeds)
+            values = plan.loss(outputs, y)
+            leaves = self.leaves
+            slopes = torch.autograd.grad(
+                values.sum() / size, leaves, allow_unused=True, materialize_grads=True
+            )
+            for leaf, slope in zip(leaves, slopes, strict=True):
+                leaf.grad = slope
+            self.rule.step()
+            kept = slice(start, start + size)
+            losses[:, kept] = values.detach()
+            if labels:
+                hits[:, kept] = correct(outputs.detach(), y)
+        self.rule.zero_grad(set_to_none=True)
+        self.draws = None
+        self.epoch += 1
+        accuracy = hits.sum(1).double() / samples
+        return row_means(losses), accuracy if labels else torch.full_like(accuracy, torch.nan)
+
+    def finite(self) -> Tensor:
+        """Tell which replicas have only finite parameters, bool ``(R,)``."""
+        checks = [value.flatten(1).isfinite().all(1) for value in self.detached().values()]
+        return torch.stack(checks).all(0)
+
+
+def generator_of(seed: int, replica: int) -> torch.Generator:
+    """Return the generator of one replica, seeded by the run's seed and its number only."""
+    state = np.random.SeedSequence((seed, replica)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)

@@ -1,0 +1,68 @@
+"""Tensors on disk: safetensors with a SHA-256, written aside and renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+_FORMAT = "spinscape-tensors-1"
+
+
+class CorruptFileError(RuntimeError):
+    """A file of tensors is damaged, cut short or something else."""
+
+
+def write(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors so that `path` holds either the old file or the whole new one."""
+    flat = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(flat, aside, metadata={"format": _FORMAT, "sha256": _digest(flat)})
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Read and check what :func:`write` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    CorruptFileError
+        If it cannot be read, or its SHA-256 differs.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise CorruptFileError(f"{path} is damaged or no safetensors file: {error}") from None
+    if metadata.get("format") != _FORMAT:
+        raise CorruptFileError(f"{path} was not written by this library (no {_FORMAT!r} mark)")
+    found = _digest(tensors)
+    if found != metadata.get("sha256"):
+        raise CorruptFileError(
+            f"{path} is damaged: SHA-256 of its content is {found}, "
+            f"it states {metadata.get('sha256')}"
+        )
+    return tensors
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

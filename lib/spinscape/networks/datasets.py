@@ -1,0 +1,261 @@
+"""Data sets, found on this machine or on the published mirrors, and checked by MD5.
+
+>>> data = load("digits")
+>>> data.x_train.shape, data.shape, data.task
+(torch.Size([1437, 1, 8, 8]), (1, 8, 8), 'classification')
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from spinscape.networks._files import DataError, find
+from spinscape.networks._parsers import parse_cifar, parse_idx, parse_names
+from spinscape.networks.registry import NAMES, Specification, specification
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["NAMES", "DataError", "Dataset", "load"]
+
+Task = Literal["classification", "regression"]
+
+_SPLIT_SEED = 0
+_DIGITS_TEST = 360
+_LINNERUD_TEST = 5
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test samples as tensors on the CPU.
+
+    Attributes
+    ----------
+    name
+        The name it was loaded by.
+    x_train, x_test
+        Inputs, ``(N, *shape)`` float32; pixels lie in [0, 1].
+    y_train, y_test
+        Labels ``(N,)`` int64, or targets ``(N, K)`` float32 for regression.
+    classes
+        Names of the classes; names of the targets for regression.
+    task
+        ``"classification"`` or ``"regression"``.
+    md5
+        MD5 of each file by name; for bundled sets of the data itself.
+    source
+        Where it was found: ``"bundled"``, ``"local"``, ``"debian"``, ``"cache"`` or ``"download"``.
+    """
+
+    name: str
+    x_train: torch.Tensor = field(repr=False)
+    y_train: torch.Tensor = field(repr=False)
+    x_test: torch.Tensor = field(repr=False)
+    y_test: torch.Tensor = field(repr=False)
+    classes: tuple[str, ...] = ()
+    task: Task = "classification"
+    md5: dict[str, str] = field(default_factory=dict)
+    source: str = "bundled"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input, such as ``(1, 28, 28)``."""
+        return tuple(self.x_train.shape[1:])
+
+    @property
+    def features(self) -> int:
+        """Number of entries of one input."""
+        return int(np.prod(self.shape))
+
+    @property
+    def targets(self) -> int:
+        """Number of outputs a network needs: classes, or targets of a regression."""
+        return len(self.classes)
+
+    def flat(self) -> Dataset:
+        """Return the same data with every input as one row, ``(N, d)`` (a view, no copy)."""
+        return replace(self, x_train=self.x_train.flatten(1), x_test=self.x_test.flatten(1))
+
+    def subset(
+        self, split: Literal["train", "test"], size: int, seed: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw a fixed subset without replacement, the same for the same `size` and `seed`.
+
+        Parameters
+        ----------
+        split
+            ``"train"`` or ``"test"``.
+        size
+            Number of samples, at most those of the split.
+        seed
+            Seed of the draw.
+
+        Returns
+        -------
+        x, y : Tensor
+            Inputs ``(size, *shape)`` and labels ``(size,)`` or targets ``(size, K)``.
+
+        Raises
+        ------
+        ValueError
+            If the split is unknown or `size` does not lie in 1..N.
+        """
+        import torch
+
+        if split not in ("train", "test"):
+            raise ValueError(f"split must be 'train' or 'test', not {split!r}")
+        x, y = (self.x_train, self.y_train) if split == "train" else (self.x_test, self.y_test)
+        if not 1 <= size <= len(x):
+            raise ValueError(f"size must lie in 1..{len(x)} for the {split} split, not {size}")
+        chosen = np.random.default_rng(seed).permutation(len(x))[:size]
+        rows = torch.from_numpy(np.sort(chosen))
+        return x[rows], y[rows]
+
+
+def load(name: str, *, root: str | Path | None = None, download: bool = True) -> Dataset:
+    """Load a data set by name.
+
+    Parameters
+    ----------
+    name
+        One of :data:`NAMES`.
+    root
+        Folder that holds the data set's own folder, used instead of the one in ``SPINSCAPE_DATA``.
+    download
+        Whether the published mirrors may be asked when no place holds the files.
+
+    Returns
+    -------
+    Dataset
+        ``digits``: 1,437 training and 360 test images, a fixed stratified split, pixels divided by
+        16.
+        ``linnerud``: 15 and 5 rows of three exercises, with three targets, in the units of the
+        source.
+        ``mnist``, ``fashion-mnist``: 60,000 and 10,000 images of 28 x 28. ``cifar10``,
+        ``cifar100``: 50,000
+        and 10,000 images of 3 x 32 x 32 (fine labels). Pixels of these divided by 255.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    DataError
+        If a file is wrong, or nothing was found.
+    """
+    wanted = specification(name)
+    if wanted.form == "bundled":
+        return _digits(wanted) if name == "digits" else _linnerud(wanted)
+    found = find(wanted, root, download)
+    try:
+        arrays, classes = (_idx if wanted.form == "idx" else _cifar)(wanted, found.content)
+    except (ValueError, KeyError, tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"The files of {name} ({found.source}) cannot be read: {error}") from None
+    return _images(wanted.name, arrays, classes, found.md5, found.source)
+
+
+def _images(
+    name: str,
+    arrays: list[np.ndarray],
+    classes: tuple[str, ...],
+    md5: dict[str, str],
+    source: str,
+) -> Dataset:
+    import torch
+
+    images = [torch.from_numpy(array.astype(np.float32)).div_(255) for array in arrays[::2]]
+    labels = [torch.from_numpy(array.astype(np.int64)) for array in arrays[1::2]]
+    return Dataset(
+        name, images[0], labels[0], images[1], labels[1], classes, md5=md5, source=source
+    )
+
+
+def _idx(
+    wanted: Specification, content: dict[str, bytes]
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    arrays = []
+    for images, labels in zip(wanted.files[::2], wanted.files[1::2], strict=True):
+        x, y = parse_idx(content[images.name], 3), parse_idx(content[labels.name], 1)
+        if len(x) != len(y):
+            raise ValueError(f"{images.name} has {len(x)} images, {labels.name} {len(y)} labels")
+        arrays += [x[:, None], y]
+    return arrays, wanted.classes
+
+
+def _cifar(
+    wanted: Specification, content: dict[str, bytes]
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    if wanted.name == "cifar10":
+        folder, label_bytes, classes, names = "cifar-10-batches-bin", 1, 10, "batches.meta.txt"
+        parts = [[f"data_batch_{part}.bin" for part in range(1, 6)], ["test_batch.bin"]]
+    else:
+        folder, label_bytes, classes, names = "cifar-100-binary", 2, 100, "fine_label_names.txt"
+        parts = [["train.bin"], ["test.bin"]]
+    arrays: list[np.ndarray] = []
+    with tarfile.open(fileobj=io.BytesIO(content[wanted.files[0].name]), mode="r:gz") as archive:
+        members = {member.name.removeprefix("./"): member for member in archive.getmembers()}
+
+        def read(member: str) -> bytes:
+            path = f"{folder}/{member}"
+            stream = archive.extractfile(members[path]) if path in members else None
+            if stream is None:
+                raise ValueError(f"the archive has no file {path}")
+            return stream.read()
+
+        for part in parts:
+            pieces = [parse_cifar(read(member), label_bytes, classes) for member in part]
+            arrays += [np.concatenate(piece) for piece in zip(*pieces, strict=True)]
+        return arrays, parse_names(read(names), classes)
+
+
+def _digits(wanted: Specification) -> Dataset:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+    train, test = train_test_split(
+        np.arange(len(x)), test_size=_DIGITS_TEST, stratify=y, random_state=_SPLIT_SEED
+    )
+    return _bundled(wanted.name, (x, y.astype(np.int64)), train, test, wanted.classes)
+
+
+def _linnerud(wanted: Specification) -> Dataset:
+    from sklearn.datasets import load_linnerud
+
+    bunch = load_linnerud()
+    pair = (bunch.data.astype(np.float32), bunch.target.astype(np.float32))
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(pair[0]))
+    test, train = np.sort(order[:_LINNERUD_TEST]), np.sort(order[_LINNERUD_TEST:])
+    data = _bundled(wanted.name, pair, train, test, tuple(bunch.target_names))
+    return replace(data, task="regression")
+
+
+def _bundled(
+    name: str,
+    pair: tuple[np.ndarray, np.ndarray],
+    train: np.ndarray,
+    test: np.ndarray,
+    classes: tuple[str, ...],
+) -> Dataset:
+    """Split a bundled data set; its MD5 is that of the inputs' bytes followed by the targets'."""
+    import torch
+
+    x, y = pair
+    digest = hashlib.md5(np.ascontiguousarray(x).tobytes(), usedforsecurity=False)
+    digest.update(np.ascontiguousarray(y).tobytes())
+    return Dataset(
+        name,
+        torch.from_numpy(x[train]),
+        torch.from_numpy(y[train]),
+        torch.from_numpy(x[test]),
+        torch.from_numpy(y[test]),
+        classes,
+        md5={f"{name} (scikit-learn)": digest.hexdigest()},
+    )

@@ -1,0 +1,274 @@
+"""One model, many parameter settings: the forward pass over a leading replica axis.
+
+Three ways to run it, chosen by the model and by the work per replica, never by the number of
+replicas or by a timing, so that
+a replica's bits depend on nothing but itself:
+
+``stacked``
+    A plain ``nn.Sequential`` of linear layers and elementwise activations runs as batched matrix
+    products with features first,
+    ``(R, features, B)``. On a CPU the matrices are padded to whole cache lines, because the BLAS
+    kernels round
+    differently for differently aligned matrices.
+``vmap``
+    Any other model, through ``torch.func.vmap`` of ``torch.func.functional_call``.
+``loop``
+    One replica after the other: where one replica fills the device, where operations refuse
+    ``vmap`` (control flow that depends
+    on data, random numbers), and on a CPU for shapes that do not fill whole cache lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import gcd, lcm
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils.flop_counter import FlopCounterMode
+
+from spinscape.networks.device import is_out_of_memory
+
+Mode = Literal["stacked", "vmap", "loop"]
+Tensors = dict[str, Tensor]
+
+LOOP_FLOPS = 30_000_000
+"""Operations of a forward pass above which one replica keeps a core busy (about 0.4 ms)."""
+
+_LINE = 64
+_ROWS = 16
+_ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.Identity)
+
+
+@contextmanager
+def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Put every module into training or evaluation mode, and each back as it was at the end."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, flag in before:
+            module.training = flag
+
+
+def is_stackable(model: nn.Module) -> bool:
+    """Tell whether `model` is a plain sequence of linear and elementwise layers, without hooks."""
+    if type(model) is not nn.Sequential or not len(model) or _hooked(model):
+        return False
+    seen_linear = False
+    for module in model:
+        flatten = type(module) is nn.Flatten and module.start_dim == 1 and module.end_dim == -1
+        known = type(module) is nn.Linear or type(module) in _ELEMENTWISE
+        if _hooked(module) or not (known or (flatten and not seen_linear)):
+            return False
+        seen_linear = seen_linear or type(module) is nn.Linear
+    return seen_linear and len({id(p) for p in model.parameters()}) == sum(
+        len(module._parameters) - (getattr(module, "bias", 0) is None) for module in model
+    )
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+
+
+def stacked_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tensor:
+    """Run a stackable model for all replicas by batched matrix products.
+
+    Parameters
+    ----------
+    model
+        A model for which :func:`is_stackable` holds.
+    params
+        Parameters ``(R, ...)`` by name.
+    x
+        Inputs ``(R, B, ...)``, one batch per replica.
+
+    Returns
+    -------
+    Tensor
+        Outputs ``(R, B, C)``, a transposed view of ``(R, C, B)``.
+    """
+    aligned = x.device.type == "cpu"
+    batch = x.shape[1]
+    if isinstance(model[0], nn.Flatten):
+        x = x.flatten(2)
+    if x.ndim != 3:
+        raise ValueError(
+            "the model's first layer is linear, so inputs must be (N, d), "
+            f"not {('N', *x.shape[2:])}; "
+            "use flat() of a data set or begin the model with nn.Flatten()"
+        )
+    if aligned and batch % _ROWS:
+        x = F.pad(x, (0, 0, 0, -batch % _ROWS))
+    h = x.mT
+    for name, module in model.named_children():
+        if isinstance(module, nn.Linear):
+            h = h if h.shape[1] == module.in_features else h[:, : module.in_features]
+            h = _linear(params[f"{name}.weight"], params.get(f"{name}.bias"), h, aligned)
+            features = module.out_features
+        elif not isinstance(module, nn.Flatten):
+            h = module(h)
+    if h.shape[1:] != (features, batch):
+        h = h[:, :features, :batch]
+    return h.mT
+
+
+def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool) -> Tensor:
+    """Return ``weight @ h + bias``, ``(R, m, k)`` by ``(R, k, B)``; zero rows for alignment."""
+    rows = -weight.shape[1] % _row_step(weight) if aligned else 0
+    if rows:
+        weight = F.pad(weight, (0, 0, 0, rows))
+        bias = None if bias is None else F.pad(bias, (0, rows))
+    return torch.bmm(weight, h) if bias is None else torch.baddbmm(bias[..., None], weight, h)
+
+
+def _row_step(weight: Tensor) -> int:
+    """Return the number of rows whose multiples fill whole cache lines, and vectors too (even)."""
+    per_line = _LINE // weight.element_size()
+    return lcm(2, per_line // gcd(per_line, weight.shape[-1]))
+
+
+class Forward:
+    """The forward pass of one model for any number of replicas.
+
+    Parameters
+    ----------
+    model
+        The model; used statelessly.
+    params, buffers
+        Parameters and buffers ``(R, ...)`` by name; one replica of them serves to try the model
+        out.
+    x
+        A sample of inputs ``(B, ...)`` of the batch size to come.
+    training
+        Whether modules run in training mode; buffers such as batch-norm statistics are then updated
+        in place.
+    """
+
+    def __init__(
+        self, model: nn.Module, params: Tensors, buffers: Tensors, x: Tensor, *, training: bool
+    ) -> None:
+        self.model = model
+        self.training = training
+        self.stackable = is_stackable(model)
+        self._modes: dict[int, Mode] = {}
+        if not self.stackable:
+            one = slice(0, 1)
+            self._one = (
+                {name: value[one].detach() for name, value in params.items()},
+                {name: value[one].clone() for name, value in buffers.items()},
+                x,
+            )
+            self._vmap_works = self._try_vmap()
+
+    def mode(self, batch: int) -> Mode:
+        """Return how batches of this size are run."""
+        if self.stackable:
+            return "stacked"
+        if batch not in self._modes:
+            self._modes[batch] = self._choose(batch)
+        return self._modes[batch]
+
+    def __call__(
+        self,
+        params: Tensors,
+        buffers: Tensors,
+        x: Tensor,
+        *,
+        shared: bool = False,
+        seeds: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Run the model.
+
+        Parameters
+        ----------
+        params, buffers
+            ``(R, ...)`` by name.
+        x
+            Inputs ``(R, B, ...)``, or ``(B, ...)`` if `shared`.
+        shared
+            Whether all replicas see the same inputs.
+        seeds
+            One seed per replica for random operations of the model; zeros if not given.
+
+        Returns
+        -------
+        Tensor
+            Outputs ``(R, B, C)``.
+        """
+        replicas = len(next(iter(params.values())))
+        mode = self.mode(x.shape[0 if shared else 1])
+        with training_mode(self.model, self.training):
+            if mode == "stacked":
+                assert isinstance(self.model, nn.Sequential)
+                rows = x.expand(replicas, *x.shape) if shared else x
+                return stacked_forward(self.model, params, rows)
+            if mode == "vmap":
+                return self._vmap(shared)(params, buffers, x)
+            return self._loop(params, buffers, x, shared, seeds or [0] * replicas)
+
+    def _vmap(self, shared: bool) -> Callable[..., Tensor]:
+        def call(params: Tensors, buffers: Tensors, x: Tensor) -> Tensor:
+            return functional_call(self.model, (params, buffers), (x,))
+
+        return vmap(call, in_dims=(0, 0, None if shared else 0), randomness="error")
+
+    def _loop(
+        self, params: Tensors, buffers: Tensors, x: Tensor, shared: bool, seeds: Sequence[int]
+    ) -> Tensor:
+        names = list(params)
+        columns = zip(*(params[name].unbind(0) for name in names), strict=True)
+        results = []
+        devices = [x.device] if x.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            for r, column in enumerate(columns):
+                torch.manual_seed(seeds[r])
+                weights = {name: _on_lines(p) for name, p in zip(names, column, strict=True)}
+                state = {name: value[r] for name, value in buffers.items()}
+                inputs = x if shared else _on_lines(x[r])
+                results.append(functional_call(self.model, (weights, state), (inputs,)))
+        return torch.stack(results)
+
+    def _try_vmap(self) -> bool:
+        """Try one replica in ``vmap``; a model that fails in the loop too raises its own error."""
+        params, buffers, x = self._one
+        spare = {name: value.clone() for name, value in buffers.items()}
+        with torch.no_grad(), training_mode(self.model, self.training):
+            try:
+                self._vmap(True)(params, spare, x)
+            except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+                if is_out_of_memory(error):
+                    raise
+                spare = {name: value.clone() for name, value in buffers.items()}
+                self._loop(params, spare, x, True, [0])
+                return False
+        return True
+
+    def _choose(self, batch: int) -> Mode:
+        params, buffers, x = self._one
+        if not self._vmap_works:
+            return "loop"
+        if x.device.type != "cpu":
+            return "vmap"
+        lines = all(p[0].numel() % _ROWS == 0 for p in params.values() if p.ndim > 2)
+        if batch % (2 * _ROWS) or not lines:
+            return "loop"
+        counter = FlopCounterMode(display=False)
+        spare = {name: value[0].clone() for name, value in buffers.items()}
+        first = {name: value[0] for name, value in params.items()}
+        with torch.no_grad(), training_mode(self.model, self.training), counter:
+            functional_call(self.model, (first, spare), (x,))
+        work = counter.get_total_flops() * batch / len(x)
+        return "loop" if work > LOOP_FLOPS else "vmap"
+
+
+def _on_lines(tensor: Tensor) -> Tensor:
+    """Return `tensor`, copied if its first element does not begin a cache line of the CPU."""
+    if tensor.device.type != "cpu" or tensor.data_ptr() % _LINE == 0:
+        return tensor
+    return tensor.clone()

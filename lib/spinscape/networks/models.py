@@ -1,0 +1,153 @@
+"""Models, and the laws their initial parameters are drawn from."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "softplus": nn.Softplus,
+    "identity": nn.Identity,
+}
+
+INITIALISATIONS = ("pytorch", "glorot")
+
+_GLOROT = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
+
+
+def mlp(
+    widths: Sequence[int],
+    *,
+    activation: str = "relu",
+    bias: bool = True,
+    initialisation: str = "pytorch",
+) -> nn.Sequential:
+    """Make a fully connected network.
+
+    Parameters
+    ----------
+    widths
+        Numbers of units from inputs to outputs, such as ``[784, 512, 10]``.
+    activation
+        A key of :data:`ACTIVATIONS`, applied after every layer but the last.
+    bias
+        Whether layers have biases.
+    initialisation
+        ``"pytorch"`` or ``"glorot"``, see :func:`initialise`; drawn from PyTorch's global
+        generator.
+
+    Returns
+    -------
+    nn.Sequential
+        ``flatten``, ``layer1``, ``activation1``, ``layer2``, ... so that weights are named
+        ``layer1.weight``. Inputs may
+        have any shape ``(B, ...)`` of ``widths[0]`` entries.
+
+    Raises
+    ------
+    ValueError
+        If widths, activation or initialisation are not of the kind above.
+
+    Examples
+    --------
+    >>> [tuple(p.shape) for p in mlp([64, 32, 10]).parameters()]
+    [(32, 64), (32,), (10, 32), (10,)]
+    """
+    if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
+        raise ValueError(f"widths must be at least two positive integers, not {list(widths)}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, not {activation!r}")
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    last = len(widths) - 1
+    for i in range(1, last + 1):
+        layers[f"layer{i}"] = nn.Linear(int(widths[i - 1]), int(widths[i]), bias=bias)
+        if i < last:
+            layers[f"activation{i}"] = ACTIVATIONS[activation]()
+    model = nn.Sequential(layers)
+    if initialisation != "pytorch":
+        seed = int(torch.randint(2**62, ()))
+        params, _ = initialise(model, torch.Generator().manual_seed(seed), initialisation)
+        with torch.no_grad():
+            for name, own in model.named_parameters():
+                own.copy_(params[name])
+    return model
+
+
+def initialise(
+    model: nn.Module,
+    generator: torch.Generator,
+    scheme: str | Callable[[nn.Module], None] = "pytorch",
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Draw initial parameters of any model from a generator; the model itself stays as it is.
+
+    Parameters
+    ----------
+    model
+        Any module. Every submodule that owns parameters needs ``reset_parameters()``, as PyTorch's
+        own have.
+    generator
+        A CPU generator; one number is drawn from it, which seeds all draws for this replica.
+    scheme
+        ``"pytorch"``: each layer's own default law. ``"glorot"``: weights of linear and convolution
+        layers uniform in
+        ``+- sqrt(6 / (fan_in + fan_out))`` and their biases zero, as in Keras (Glorot and Bengio,
+        AISTATS 2010); other layers
+        by their default law. Or a function that resets the module it is given, in place, from
+        PyTorch's global generator.
+
+    Returns
+    -------
+    params, buffers : dict of str to Tensor
+        By name, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the scheme is unknown or a submodule cannot be reset.
+    """
+    fresh = deepcopy(model).to("cpu")
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.random.default_generator.manual_seed(seed)
+        if callable(scheme):
+            scheme(fresh)
+        elif scheme in INITIALISATIONS:
+            _reset(fresh, scheme)
+        else:
+            raise ValueError(
+                f"initialisation must be one of {INITIALISATIONS} or a function, not {scheme!r}"
+            )
+    return (
+        {name: value.detach() for name, value in fresh.named_parameters()},
+        {name: value.detach() for name, value in fresh.named_buffers()},
+    )
+
+
+def _reset(model: nn.Module, scheme: str) -> None:
+    for name, module in model.named_modules():
+        if scheme == "glorot" and isinstance(module, _GLOROT):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+            continue
+        reset = getattr(module, "reset_parameters", None) or getattr(
+            module, "_reset_parameters", None
+        )
+        if callable(reset):
+            reset()
+        elif next(module.parameters(recurse=False), None) is not None:
+            raise ValueError(
+                f"{type(module).__name__} ({name or 'the model itself'}) owns parameters "
+                "but has no "
+                "reset_parameters(); add that method, or pass a function as initialisation"
+            )
