@@ -1,0 +1,88 @@
+"""Measured numbers in prose: ``{{ key:format }}`` in a chapter's text becomes the value."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from spinscape.companion.layout import BookError, unknown
+
+# The blanks inside the braces are part of the notation: TeX's own ``{{a}}`` has none.
+_NUMBER = re.compile(r"\{\{\s+(?P<key>[A-Za-z_][\w.-]*)\s*(?::(?P<format>[^{}\s]*))?\s+\}\}")
+
+# The places where no tag may stand, in order of precedence: code keeps its text, mathematics and
+# headings take the number alone.
+_PLACES = re.compile(
+    r"(?P<code>^(?P<fence>```+|~~~+)(?:[\w+-]*|\{code-block\}[^\n]*|\{code\}[^\n]*)[ \t]*\n"
+    r".*?^(?P=fence)[ \t]*$"
+    r"|(?<!`)(?P<tick>`+)(?!`).*?(?<!`)(?P=tick)(?!`))"
+    r"|(?P<math>^(?P<mathfence>```+)\{math\}.*?^(?P=mathfence)[ \t]*$"
+    r"|\$\$.*?\$\$"
+    r"|\\begin\{(?P<environment>[a-z]+\*?)\}.*?\\end\{(?P=environment)\}"
+    r"|(?<![\\$])\$(?![\s$])(?:[^$\\]|\\.)+?(?<!\s)\$)"
+    r"|(?P<plain>^\#{1,6}[ ][^\n]*$)",
+    flags=re.MULTILINE | re.DOTALL,
+)
+
+
+def fill(text: str, numbers: Mapping[str, Any], chapter: str) -> str:
+    """Replace every ``{{ key:format }}`` in Markdown.
+
+    Parameters
+    ----------
+    text
+        Markdown. Code stays as it is; in mathematics and headings the number stands alone,
+        elsewhere in a ``span`` of class ``measured`` that carries its key and format.
+    numbers
+        Key -> value.
+    chapter
+        Named in errors.
+
+    Raises
+    ------
+    BookError
+        For an unknown key, or a format that does not fit its value.
+    """
+    parts = []
+    end = 0
+    for place in _PLACES.finditer(text):
+        parts.append(_fill(text[end : place.start()], numbers, chapter, tagged=True))
+        within = place[0]
+        if place["code"] is None:
+            within = _fill(within, numbers, chapter, tagged=False)
+        parts.append(within)
+        end = place.end()
+    parts.append(_fill(text[end:], numbers, chapter, tagged=True))
+    return "".join(parts)
+
+
+def _fill(text: str, numbers: Mapping[str, Any], chapter: str, *, tagged: bool) -> str:
+    def replace(match: re.Match[str]) -> str:
+        key, form = match["key"], match["format"] or ""
+        if key not in numbers:
+            raise BookError(f"{chapter}: {unknown('number', key, sorted(numbers))}")
+        try:
+            shown = show(numbers[key], form)
+        except (TypeError, ValueError) as error:
+            raise BookError(f"{chapter}: {match[0]}: {error}") from None
+        if not tagged:
+            return shown
+        return (
+            f'<span class="measured" data-key="{html.escape(key)}" '
+            f'data-format="{html.escape(form)}">{html.escape(shown)}</span>'
+        )
+
+    return _NUMBER.sub(replace, text)
+
+
+def show(value: Any, form: str = "") -> str:
+    """Write a value as the prose shows it: by Python's format, three digits for a bare float."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(show(entry, form) for entry in value)
+    if isinstance(value, float) and not form:
+        form = ".3g"
+    return format(value, form)
