@@ -17,8 +17,9 @@ _NUMBER = re.compile(r"\{\{\s+(?P<key>[A-Za-z_][\w.-]*)\s*(?::(?P<format>[^{}\s]
 _PLACES = re.compile(
     r"(?P<code>^(?P<fence>```+|~~~+)(?:[\w+-]*|\{code-block\}[^\n]*|\{code\}[^\n]*)[ \t]*\n"
     r".*?^(?P=fence)[ \t]*$"
-    r"|(?<!`)(?P<tick>`+)(?!`).*?(?<!`)(?P=tick)(?!`))"
+    r"|(?<!`)(?P<tick>`{1,2})(?!`).*?(?<!`)(?P=tick)(?!`))"
     r"|(?P<math>^(?P<mathfence>```+)\{math\}.*?^(?P=mathfence)[ \t]*$"
+    r"|\{math\}`[^`]*`"
     r"|\$\$.*?\$\$"
     r"|\\begin\{(?P<environment>[a-z]+\*?)\}.*?\\end\{(?P=environment)\}"
     r"|(?<![\\$])\$(?![\s$])(?:[^$\\]|\\.)+?(?<!\s)\$)"
