@@ -5,12 +5,12 @@ from __future__ import annotations
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_output
-from toybook import ALPHA, FRONT, make_book
 
 from spinscape.companion import pages
 from spinscape.companion.chapters import code, code_hash, code_only, merge, read_chapter
 from spinscape.companion.layout import BookError, Layout
 from spinscape.companion.prose import fill, show
+from toybook import ALPHA, FRONT, make_book
 
 
 def chapter(tmp_path, text=ALPHA):
@@ -31,9 +31,7 @@ def test_prose_leaves_the_code_only_notebook_alone(tmp_path):
 
 def test_the_code_hash_sees_code_and_not_looks(tmp_path):
     before = code_hash(code_only(chapter(tmp_path)))
-    looks = ALPHA.replace(
-        "```{code-cell}\nfrom", '```{code-cell}\n:tags: ["hide-input"]\n\nfrom'
-    )
+    looks = ALPHA.replace("```{code-cell}\nfrom", '```{code-cell}\n:tags: ["hide-input"]\n\nfrom')
     assert code_hash(code_only(chapter(tmp_path, looks))) == before
     other = ALPHA.replace("double(width)", "double(2 * width)")
     assert code_hash(code_only(chapter(tmp_path, other))) != before
@@ -83,7 +81,10 @@ NUMBERS = {"loss.mean": 0.123456, "n": 12, "name": "digits", "a<b": 1, "flag": T
         ("{{ loss.mean }}", ">0.123</span>"),
         ("{{ flag }}", ">yes</span>"),
         ("{{ s }}", ">1, 2.5</span>"),
-        ("$x = {{ n }}$ and {{{a}}}", "$x = 12$ and {{{a}}}"),
+        ("$x = {{ n }}$ and {a}", "$x = 12$ and {a}"),
+        ("$x_{{a}} = {{n}}$", "$x_{{a}} = 12$"),
+        ("{{loss.mean:,.2f}}.", 'data-format=",.2f">0.12</span>.'),
+        ("{{loss.mean}}", 'data-format=".3g">0.123</span>'),
         ("$$\nx_{{a}} = {{ loss.mean:.1e }}\n$$", "$$\nx_{{a}} = 1.2e-01\n$$"),
         ("```{math}\nx = {{ n }}\n```", "x = 12\n"),
         ("\\begin{align}\nx = {{ n }}\n\\end{align}", "x = 12\n"),
@@ -102,7 +103,7 @@ def test_an_unknown_number_is_an_error_that_names_chapter_and_key():
     with pytest.raises(BookError, match=r"alpha: unknown number 'loss.men'.*loss.mean"):
         fill("{{ loss.men }}", NUMBERS, "alpha")
     with pytest.raises(BookError, match="alpha"):
-        fill("{{ name:.2f }}", NUMBERS, "alpha")
+        fill("{{name:.2f}}", NUMBERS, "alpha")
 
 
 def test_bare_values_are_shown_short():

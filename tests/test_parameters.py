@@ -9,7 +9,6 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from toybook import ALPHA, REPOSITORY, make_book
 
 from spinscape.companion.chapters import read_chapter
 from spinscape.companion.parameters import (
@@ -22,6 +21,7 @@ from spinscape.companion.parameters import (
     schema,
 )
 from spinscape.companion.profiles import effective, load_profile
+from toybook import ALPHA, REPOSITORY, make_book
 
 CELL = """
 hidden: int = 64  # hidden units {1..1000}

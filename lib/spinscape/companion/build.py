@@ -42,8 +42,10 @@ class Outcome:
 
     Attributes
     ----------
+    ok
+        Whether all that was asked for was done.
     index
-        The page to open; None where the build failed.
+        The page to open; None where no site was made.
     ran
         Chapters that were executed, with the seconds each took.
     failures
@@ -54,6 +56,7 @@ class Outcome:
         Seconds for all of it.
     """
 
+    ok: bool = False
     index: Path | None = None
     ran: dict[str, float] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
@@ -142,9 +145,12 @@ def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console
     for chapter in plan.runs:
         if chapter in plan.finished() - before:
             outcome.ran[chapter] = _duration(executed(folder, chapter))
-    if code == 0 and not outcome.failures:
+    outcome.ok = code == 0 and not outcome.failures
+    if outcome.ok and plan.site_mark.is_file():
         _tidy(plan)
         outcome.index = plan.layout.html(plan.profile) / "index.html"
+    elif outcome.ok:
+        outcome.problem = f"Snakemake was asked for something else than the site: {log}"
     elif not outcome.failures:
         outcome.problem = _problem(plan, log)
     return outcome

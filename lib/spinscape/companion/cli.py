@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from spinscape.companion.layout import BookError, Layout, find_root, unknown
 from spinscape.companion.parameters import ParameterError, schema
@@ -18,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 _BAD_INPUT = 2
 _DATA_SETS = ("digits", "linnerud", "mnist", "fashion-mnist", "cifar10", "cifar100")
@@ -69,7 +71,7 @@ def build(
         typer.echo("Stopped. The next call goes on from here.", err=True)
         raise typer.Exit(128 + stopped.number) from None
     typer.echo(building.describe(outcome, layout.build(profile)))
-    if outcome.index is None:
+    if not outcome.ok:
         raise typer.Exit(1)
 
 
@@ -90,7 +92,7 @@ def params(chapter: Annotated[str, typer.Argument(help="A chapter.")], root: Roo
     for name in ("name", "type", "default", "allowed", "help"):
         table.add_column(name, no_wrap=name == "name")
     for p in parameters:
-        table.add_row(p.name, p.type, repr(p.default), p.constraint, p.help)
+        table.add_row(*map(Text, (p.name, p.type, repr(p.default), p.constraint, p.help)))
     _print(table)
 
 
@@ -124,7 +126,7 @@ def claims(profile: ProfileName = "quick", root: Root = None) -> None:
         table.add_column(name, no_wrap=name == "claim")
     for name, claim in rows.items():
         verdict = verdicts[name]
-        table.add_row(name, claim.chapter, verdict.outcome, verdict.reason)
+        table.add_row(*map(Text, (name, claim.chapter, verdict.outcome, verdict.reason)))
     _print(table)
 
 
@@ -132,7 +134,10 @@ def claims(profile: ProfileName = "quick", root: Root = None) -> None:
 def data(
     name: Annotated[str | None, typer.Argument(help="One data set; all by default.")] = None,
 ) -> None:
-    """Show where each data set is found on this machine; nothing is downloaded."""
+    """Show where each data set is found on this machine.
+
+    A data set that is named is downloaded where it is missing.
+    """
     if name is not None and name not in _DATA_SETS:
         _refuse(ParameterError(unknown("data set", name, _DATA_SETS)))
     from spinscape.networks import datasets
@@ -140,7 +145,7 @@ def data(
     missing = False
     for each in (name,) if name else _DATA_SETS:
         try:
-            found = datasets.load(each, download=False)
+            found = datasets.load(each, download=name is not None)
         except datasets.DataError as error:
             missing = True
             typer.echo(f"{each}: {error}")
@@ -162,7 +167,7 @@ def main() -> None:
     """Run the command line."""
     # The process that typer starts must not leave a traceback behind for a closed pipe.
     try:
-        app()
+        app(prog_name="spinscape")
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

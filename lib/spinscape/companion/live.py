@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 # Without a terminal, how many seconds may pass without a line.
 _SILENCE = 20.0
@@ -112,12 +113,12 @@ class Display:
 
 
 def _table(rows: list[Row], stage: str) -> Table:
-    table = Table(title=stage, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(stage), title_justify="left", box=None, pad_edge=False)
     for name, justify in (("chapter", "left"), ("state", "left"), ("cell", "right"),
                           ("elapsed", "right"), ("in the cell", "left")):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in rows:
         cell = f"{row.cell}/{row.cells}" if row.cells else ""
         elapsed = "" if row.elapsed is None else f"{row.elapsed:.0f} s"
-        table.add_row(row.chapter, row.state, cell, elapsed, row.bar)
+        table.add_row(*map(Text, (row.chapter, row.state, cell, elapsed, row.bar)))
     return table

@@ -1,4 +1,7 @@
-"""Measured numbers in prose: ``{{ key:format }}`` in a chapter's text becomes the value."""
+"""Measured numbers in prose: ``{{key:format}}`` in a chapter's text becomes the value.
+
+TeX doubles braces too: within mathematics ``{{a}}`` is left alone unless ``a`` is a number's key.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from typing import Any
 
 from spinscape.companion.layout import BookError, unknown
 
-# The blanks inside the braces are part of the notation: TeX's own ``{{a}}`` has none.
-_NUMBER = re.compile(r"\{\{\s+(?P<key>[A-Za-z_][\w.-]*)\s*(?::(?P<format>[^{}\s]*))?\s+\}\}")
+_NUMBER = re.compile(r"\{\{\s*(?P<key>[A-Za-z_][\w.-]*)\s*(?::(?P<format>[^{}\s]*))?\s*\}\}")
 
 # The places where no tag may stand, in order of precedence: code keeps its text, mathematics and
 # headings take the number alone.
@@ -29,7 +31,7 @@ _PLACES = re.compile(
 
 
 def fill(text: str, numbers: Mapping[str, Any], chapter: str) -> str:
-    """Replace every ``{{ key:format }}`` in Markdown.
+    """Replace every ``{{key:format}}`` in Markdown.
 
     Parameters
     ----------
@@ -52,19 +54,25 @@ def fill(text: str, numbers: Mapping[str, Any], chapter: str) -> str:
         parts.append(_fill(text[end : place.start()], numbers, chapter, tagged=True))
         within = place[0]
         if place["code"] is None:
-            within = _fill(within, numbers, chapter, tagged=False)
+            tex = place["math"] is not None
+            within = _fill(within, numbers, chapter, tagged=False, tex=tex)
         parts.append(within)
         end = place.end()
     parts.append(_fill(text[end:], numbers, chapter, tagged=True))
     return "".join(parts)
 
 
-def _fill(text: str, numbers: Mapping[str, Any], chapter: str, *, tagged: bool) -> str:
+def _fill(
+    text: str, numbers: Mapping[str, Any], chapter: str, *, tagged: bool, tex: bool = False
+) -> str:
     def replace(match: re.Match[str]) -> str:
         key, form = match["key"], match["format"] or ""
+        if key not in numbers and tex and match["format"] is None:
+            return match[0]
         if key not in numbers:
             raise BookError(f"{chapter}: {unknown('number', key, sorted(numbers))}")
         try:
+            form = form or _default_format(numbers[key])
             shown = show(numbers[key], form)
         except (TypeError, ValueError) as error:
             raise BookError(f"{chapter}: {match[0]}: {error}") from None
@@ -84,6 +92,8 @@ def show(value: Any, form: str = "") -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(show(entry, form) for entry in value)
-    if isinstance(value, float) and not form:
-        form = ".3g"
-    return format(value, form)
+    return format(value, form or _default_format(value))
+
+
+def _default_format(value: Any) -> str:
+    return ".3g" if isinstance(value, float) else ""

@@ -38,7 +38,7 @@ def stage(layout: Layout, profile: str, *, ledger: Any = None) -> Path:
     layout, profile
         Which book, and which of its builds.
     ledger
-        The ledger's module; by default the library's own.
+        Stands in for the modules ``ledger`` and ``ledger_page``, in tests.
 
     Returns
     -------
@@ -86,6 +86,7 @@ class _Ledger:
     ) -> None:
         self.profile = profile
         self.module = module
+        self.look = module
         self.claims: dict[str, Any] = {}
         self.verdicts: dict[str, Any] = {}
         self.records: dict[str, Any] = {}
@@ -95,6 +96,7 @@ class _Ledger:
             return
         if module is None:
             self.module = importlib.import_module("spinscape.companion.ledger")
+            self.look = importlib.import_module("spinscape.companion.ledger_page")
         self.records = {name: self.module.read(notebook) for name, notebook in done.items()}
         if path.is_file():
             self.claims = self.module.load_claims(path)
@@ -110,12 +112,12 @@ class _Ledger:
     def box(self, claim: str) -> str | None:
         if claim not in self.claims:
             return None
-        return self.module.box(self.claims[claim], self.verdicts[claim])
+        return self.look.box(self.claims[claim], self.verdicts[claim])
 
     def page(self) -> str:
         if not self.claims:
             return _NO_LEDGER
-        return self.module.page(self.claims, self.verdicts, self.records, self.profile)
+        return self.look.page(self.claims, self.verdicts, self.records, self.profile)
 
 
 def _executed(folder: Path, name: str) -> NotebookNode:
