@@ -2,8 +2,7 @@
 
 In a terminal or a live notebook a bar is tqdm's own.
 When the pipeline runs a chapter it names a file in the environment variable
-``SPINSCAPE_PROGRESS``; the bar then goes to that file, one line at a time, and the cell's output
-stays clean.
+``SPINSCAPE_PROGRESS``; the bar then goes to that file, one line at a time, and the cell's output stays clean.
 The module lies below the four rooms, so that every one of them may use it.
 """
 
