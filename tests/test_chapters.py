@@ -139,6 +139,21 @@ def test_only_the_last_record_of_a_claim_becomes_its_box():
     ]
 
 
+def test_a_caption_goes_to_the_image_alone():
+    outputs = [
+        new_output("execute_result", {"text/plain": "<Legend>"}),
+        new_output("display_data", {"image/png": "aa", "text/plain": "<Figure>"}),
+        record("x"),
+    ]
+    cell = new_code_cell("draw()", outputs=outputs, id="cell")
+    cell.metadata["mystnb"] = {"figure": {"name": "fig-a", "caption": "A."}}
+    page = nbformat.v4.new_notebook(cells=[cell])
+    pages.clean_outputs(page, lambda claim: f"<b>{claim}</b>")
+    assert [list(output.data) for output in page.cells[0].outputs] == [["image/png", "text/plain"]]
+    assert page.cells[1].source == "<b>x</b>"
+    nbformat.validate(page)
+
+
 def test_pages_and_chapters_come_from_the_table_of_contents(tmp_path):
     layout = make_book(tmp_path)
     assert layout.toc() == ["intro", "alpha", "beta", "ledger", "status"]

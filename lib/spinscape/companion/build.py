@@ -216,7 +216,7 @@ def _show(display: Display, plan: Plan, fresh: set[str]) -> None:
     stage = f"profile {plan.profile}: "
     if plan.site_mark.is_file():
         stage += "the site is up to date"
-    elif any((plan.folder / "made").glob("stage-*")):
+    elif (plan.folder / "made" / f"stage-{plan.site_key}").is_file():
         stage += "building the site"
     else:
         stage += "executing and staging"
@@ -242,7 +242,7 @@ def _tidy(plan: Plan) -> None:
 def _problem(plan: Plan, log: Path) -> str:
     for step in ("site", "stage"):
         path = plan.folder / "logs" / f"{step}-{plan.site_key}.log"
-        if path.is_file() and not any((plan.folder / "made").glob(f"{step}-{plan.site_key}")):
+        if path.is_file() and not (plan.folder / "made" / path.stem).is_file():
             text = path.read_text(encoding="utf-8", errors="replace")
             head = "The site could not be built." if step == "site" else "The book could not"
             start = text.rfind(head)

@@ -31,19 +31,38 @@ def clean_outputs(page: NotebookNode, box: Callable[[str], str | None]) -> None:
         for output in cell.get("outputs", []):
             if claim := _claim(output):
                 last[claim] = id(output)
+    cells = []
     for cell in page.cells:
+        cells.append(cell)
         if cell.cell_type != "code":
             continue
-        kept = []
+        captioned = "figure" in cell.metadata.get("mystnb", {})
+        kept, boxes = [], []
         for output in cell.outputs:
             claim = _claim(output)
             if claim:
                 shown = box(claim) if last[claim] == id(output) else None
-                if shown is not None:
+                if shown is not None and captioned:
+                    name = f"{cell['id']}-box-{len(boxes)}"
+                    boxes.append(nbformat.v4.new_markdown_cell(shown, id=name))
+                elif shown is not None:
                     kept.append(nbformat.v4.new_output("display_data", {"text/html": shown}))
             elif not _private(output) and not _empty(output):
                 kept.append(_readable(output))
+        if any(_image(output) for output in kept):
+            # The caption belongs to the image alone; what drawing returned is not shown.
+            kept = [output for output in kept if not _bare_text(output)]
         cell.outputs = kept
+        cells.extend(boxes)
+    page.cells = cells
+
+
+def _image(output: NotebookNode) -> bool:
+    return any(mime.startswith("image/") for mime in output.get("data", {}))
+
+
+def _bare_text(output: NotebookNode) -> bool:
+    return output.output_type == "execute_result" and set(output.data) == {"text/plain"}
 
 
 def _claim(output: NotebookNode) -> str | None:
