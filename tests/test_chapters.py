@@ -90,6 +90,7 @@ NUMBERS = {"loss.mean": 0.123456, "n": 12, "name": "digits", "a<b": 1, "flag": T
         ("\\begin{align}\nx = {{ n }}\n\\end{align}", "x = 12\n"),
         ("# Of {{ n }} networks", "# Of 12 networks"),
         ("`{{ unknown }}`", "`{{ unknown }}`"),
+        ("`{{name}}` and {{n}}", '`digits` and <span class="measured" data-key="n"'),
         ("```python\n{{ unknown }}\n```", "{{ unknown }}"),
         ("```{note}\n{{ n }}\n```", ">12</span>"),
         ("it costs \\$5, {{ n }} times \\$6", ">12</span>"),

@@ -54,6 +54,7 @@ def test_the_first_build_runs_everything(built):
     assert "alpha" in status
     assert "MiB" in status
     assert "mathjax/tex-chtml.js" in page
+    assert "thebe" not in page
 
 
 def test_the_executed_notebook_says_what_made_it(built):

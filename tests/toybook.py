@@ -65,6 +65,7 @@ def make_book(root: Path) -> Layout:
         + "".join(f"  - file: {name}\n" for name in ("alpha", "beta", "ledger", "status")),
         "book/intro.md": "# A small book\n\nAlpha is {{ alpha.parameters.width }} wide.\n",
         "book/references.bib": "",
+        "book/_static/favicon.svg": "<svg xmlns='http://www.w3.org/2000/svg'/>",
         "book/alpha.md": ALPHA,
         "book/beta.md": BETA,
         "book/profiles/quick.yaml": "about: small\nchapters:\n  alpha:\n    width: 4\n",

@@ -1,6 +1,7 @@
 """Measured numbers in prose: ``{{key:format}}`` in a chapter's text becomes the value.
 
-TeX doubles braces too: within mathematics ``{{a}}`` is left alone unless ``a`` is a number's key.
+TeX doubles braces too, and code may quote the notation: within mathematics and inline code
+``{{a}}`` is left alone unless ``a`` is a number's key.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from spinscape.companion.layout import BookError, unknown
 
 _NUMBER = re.compile(r"\{\{\s*(?P<key>[A-Za-z_][\w.-]*)\s*(?::(?P<format>[^{}\s]*))?\s*\}\}")
 
-# The places where no tag may stand, in order of precedence: code keeps its text, mathematics and
-# headings take the number alone.
+# The places where no tag may stand, in order of precedence: blocks of code keep their text,
+# inline code, mathematics and headings take the number alone.
 _PLACES = re.compile(
     r"(?P<code>^(?P<fence>```+|~~~+)(?:[\w+-]*|\{code-block\}[^\n]*|\{code\}[^\n]*)[ \t]*\n"
-    r".*?^(?P=fence)[ \t]*$"
-    r"|(?<!`)(?P<tick>`{1,2})(?!`).*?(?<!`)(?P=tick)(?!`))"
-    r"|(?P<math>^(?P<mathfence>```+)\{math\}.*?^(?P=mathfence)[ \t]*$"
+    r".*?^(?P=fence)[ \t]*$)"
+    r"|(?P<literal>(?<!`)(?P<tick>`{1,2})(?!`).*?(?<!`)(?P=tick)(?!`)"
+    r"|^(?P<mathfence>```+)\{math\}.*?^(?P=mathfence)[ \t]*$"
     r"|\{math\}`[^`]*`"
     r"|\$\$.*?\$\$"
     r"|\\begin\{(?P<environment>[a-z]+\*?)\}.*?\\end\{(?P=environment)\}"
@@ -36,7 +37,8 @@ def fill(text: str, numbers: Mapping[str, Any], chapter: str) -> str:
     Parameters
     ----------
     text
-        Markdown. Code stays as it is; in mathematics and headings the number stands alone,
+        Markdown. Code blocks stay as they are; in inline code, mathematics and headings the number
+        stands alone,
         elsewhere in a ``span`` of class ``measured`` that carries its key and format.
     numbers
         Key -> value.
@@ -54,8 +56,8 @@ def fill(text: str, numbers: Mapping[str, Any], chapter: str) -> str:
         parts.append(_fill(text[end : place.start()], numbers, chapter, tagged=True))
         within = place[0]
         if place["code"] is None:
-            tex = place["math"] is not None
-            within = _fill(within, numbers, chapter, tagged=False, tex=tex)
+            lenient = place["literal"] is not None
+            within = _fill(within, numbers, chapter, tagged=False, lenient=lenient)
         parts.append(within)
         end = place.end()
     parts.append(_fill(text[end:], numbers, chapter, tagged=True))
@@ -63,11 +65,11 @@ def fill(text: str, numbers: Mapping[str, Any], chapter: str) -> str:
 
 
 def _fill(
-    text: str, numbers: Mapping[str, Any], chapter: str, *, tagged: bool, tex: bool = False
+    text: str, numbers: Mapping[str, Any], chapter: str, *, tagged: bool, lenient: bool = False
 ) -> str:
     def replace(match: re.Match[str]) -> str:
         key, form = match["key"], match["format"] or ""
-        if key not in numbers and tex and match["format"] is None:
+        if key not in numbers and lenient and match["format"] is None:
             return match[0]
         if key not in numbers:
             raise BookError(f"{chapter}: {unknown('number', key, sorted(numbers))}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from spinscape.companion.layout import Layout
 from spinscape.companion.plan import REPOSITORY
 from spinscape.companion.processes import die_with_parent
+from spinscape.companion.provenance import LIBRARY
 
 # What pages load from MathJax's folder: the loader that carries TeX and its fonts, and the TeX
 # extensions it fetches when a formula asks for them. The rest is tens of megabytes.
@@ -43,6 +44,7 @@ def build_site(layout: Layout, profile: str) -> Path:
     folder = layout.build(profile)
     part = folder / "site.part"
     shutil.rmtree(part, ignore_errors=True)
+    search = [str(LIBRARY), os.environ.get("PYTHONPATH", "")]
     command = [sys.executable, "-P", "-c", _JUPYTER_BOOK, "build", str(folder / "src"),
                "--path-output", str(part), "--all", "-W", "-n", "--keep-going"]  # fmt: skip
     run = subprocess.run(
@@ -51,7 +53,7 @@ def build_site(layout: Layout, profile: str) -> Path:
         stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=die_with_parent(signal.SIGTERM),
-        env={**os.environ, "NO_COLOR": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(filter(None, search))},
     )
     print(run.stdout)
     built = part / "_build" / "html"
