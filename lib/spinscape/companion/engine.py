@@ -1,0 +1,116 @@
+"""How papermill talks to a kernel: private sockets, this interpreter, progress at every cell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.log import logger
+from traitlets.config import Config
+
+from spinscape.companion.processes import die_with_parent
+
+NAME = "spinscape"
+
+# A Unix socket's path holds about a hundred characters.
+_LONGEST_FOLDER = 70
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel that runs the interpreter of this process, whatever kernels are installed."""
+
+    started: "list[Kernel]" = []  # noqa: RUF012, UP037
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The kernel of the running interpreter, without a history file."""
+        return KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
+                  "--HistoryManager.enabled=False"],
+            display_name="Python 3",
+            language="python",
+        )  # fmt: skip
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
+        Kernel.started.append(self)
+        await super()._async_launch_kernel(
+            kernel_cmd, preexec_fn=die_with_parent(signal.SIGKILL), **kw
+        )
+
+
+class Engine(NBClientEngine):
+    """papermill's engine with the kernel above and a call before every cell."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: NotebookExecutionManager,
+        kernel_name: str,
+        *,
+        config: Config | None = None,
+        on_cell_start: Any = None,
+        start_timeout: int = 60,
+        **_: Any,
+    ) -> Any:
+        """Execute the notebook that `nb_man` holds."""
+        return PapermillNotebookClient(
+            nb_man,
+            kernel_name=kernel_name,
+            kernel_manager_class=Kernel,
+            config=config,
+            on_cell_start=on_cell_start,
+            startup_timeout=start_timeout,
+            timeout=None,
+            log=logger,
+        ).execute()
+
+
+papermill_engines.register(NAME, Engine)
+
+
+@contextlib.contextmanager
+def private_sockets() -> Iterator[Config]:
+    """Make a folder that only this user can enter, and a configuration that puts sockets there.
+
+    IPython's own folder goes there too, so that a run depends on no user's start-up files.
+    """
+    base = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="spinscape-", dir=base if _short(base) else "/tmp"))
+    try:
+        folder.chmod(stat.S_IRWXU)
+        os.environ["IPYTHONDIR"] = str(folder / "ipython")
+        connection = {"transport": "ipc", "ip": str(folder / "k")}
+        yield Config(
+            {
+                "KernelManager": {**connection, "connection_file": str(folder / "kernel.json")},
+                "Kernel": {**connection, "connection_file": str(folder / "kernel.json")},
+            }
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short(folder: str) -> bool:
+    return len(folder) < _LONGEST_FOLDER
+
+
+def kill_kernels() -> None:
+    """Kill every kernel that this process started, with the processes that it started."""
+    for kernel in Kernel.started:
+        process = getattr(kernel.provisioner, "process", None)
+        if process is not None and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,274 @@
+"""Run one chapter: ``python -m spinscape.companion.execute CHAPTER --root R --profile P --key K``.
+
+Called by the rules in ``Snakefile``.
+The notebook grows at a partial path and is moved into place when the run has ended well; what goes
+wrong is written to ``failed/<chapter>.json`` beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from spinscape.companion import plan, provenance
+from spinscape.companion.layout import BookError, Layout
+from spinscape.companion.parameters import ParameterError, check, schema
+from spinscape.companion.processes import BusyError, die_with_parent, locked, write_whole
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_ORPHAN_SECONDS = 30.0
+
+
+class ChapterError(RuntimeError):
+    """A chapter's run ended badly; `report` is what ``failed/<chapter>.json`` holds."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        super().__init__(f"{report['chapter']}: {report['exception']}: {report['value']}")
+        self.report = report
+
+
+@dataclass
+class Progress:
+    """What a chapter is doing, in a small file that the build shows."""
+
+    path: Path
+    chapter: str
+    cells: int = 0
+    cell: int = 0
+    started: float = field(default_factory=time.time)
+    state: str = "starting"
+
+    @property
+    def bar(self) -> Path:
+        """File for the bar of the loop that runs inside the cell."""
+        return self.path.with_suffix(".bar")
+
+    def write(self, state: str, cell: int | None = None) -> None:
+        """Set the state and the running cell's number, counted from one."""
+        self.state = state
+        self.cell = self.cell if cell is None else cell
+        self.bar.unlink(missing_ok=True)
+        content = {"chapter": self.chapter, "state": state, "cell": self.cell, "cells": self.cells,
+                   "started": self.started, "at": time.time()}  # fmt: skip
+        write_whole(self.path, json.dumps(content))
+
+
+def run_chapter(layout: Layout, chapter: str, profile: str, key: str) -> Path:
+    """Execute a chapter's code-only notebook and leave the executed one in place.
+
+    Parameters
+    ----------
+    layout
+        The book.
+    chapter, profile
+        Which chapter, in which build folder.
+    key
+        Names the code-only notebook that `plan.plan_run` wrote.
+
+    Returns
+    -------
+    Path
+        The executed notebook.
+
+    Raises
+    ------
+    ParameterError
+        If the notebook's parameters break the chapter's schema; no kernel was started.
+    ChapterError
+        If a cell raised or the kernel died.
+    """
+    folder = layout.build(profile)
+    code = folder / "code" / f"{chapter}-{key}.ipynb"
+    target = plan.executed(folder, chapter)
+    mark = folder / "done" / f"{chapter}-{key}.json"
+    if plan.executed_key(target) != key:
+        notebook = json.loads(code.read_text(encoding="utf-8"))
+        about = notebook["metadata"]["spinscape"]
+        check(schema(layout.chapter(chapter)), about["parameters"])
+        finished = _execute(layout, folder, code, about)
+        for old in (folder / "done").glob(f"{chapter}-{plan.KEY_GLOB}.json"):
+            old.unlink()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(finished, target)
+    write_whole(mark, json.dumps({"chapter": chapter, "key": key}))
+    return target
+
+
+def _execute(layout: Layout, folder: Path, code: Path, about: Mapping[str, Any]) -> Path:
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from spinscape.companion import engine
+
+    chapter = about["chapter"]
+    partial = folder / "partial" / f"{chapter}.ipynb"
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    notebook = nbformat.read(code, as_version=4)
+    extra = 1 if about["changed"] else 0
+    cells = len(notebook.cells) + extra
+    progress = Progress(folder / "progress" / f"{chapter}.json", chapter, cells)
+    progress.write("starting")
+    os.environ.update(_environment(layout, progress))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _stopper(progress))
+    started = datetime.now(UTC)
+    failure: tuple[str, str, list[str]] | None = None
+    with engine.private_sockets() as config:
+        try:
+            papermill.execute_notebook(
+                notebook,
+                str(partial),
+                parameters=dict(about["changed"]) or None,
+                engine_name=engine.NAME,
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=str(layout.book),
+                config=config,
+                on_cell_start=lambda cell, cell_index: progress.write("running", cell_index + 1),
+            )
+        except PapermillExecutionError as error:
+            progress.cell = error.cell_index + 1
+            failure = (error.ename, error.evalue, error.traceback)
+        except DeadKernelError:
+            failure = ("DeadKernelError", _DEAD, [])
+        except RuntimeError as error:
+            failure = (type(error).__name__, f"the kernel did not start: {error}", [])
+        finally:
+            engine.kill_kernels()
+    if failure:
+        progress.write("failed")
+        raise ChapterError(_report(partial, progress, failure))
+    _complete(partial, layout, about, started, cells)
+    progress.write("done", progress.cells)
+    return partial
+
+
+_DEAD = (
+    "the kernel died while the cell ran: it was killed, ran out of memory or crashed in compiled "
+    "code. The next build runs the chapter again"
+)
+
+
+def _environment(layout: Layout, progress: Progress) -> dict[str, str]:
+    """Return what the kernel finds in its environment beyond what this process has."""
+    search = [str(layout.lib), os.environ.get("PYTHONPATH", "")]
+    return {
+        **dict.fromkeys(_THREADS, "1"),
+        "PYTHONPATH": os.pathsep.join(filter(None, search)),
+        "PYTHONHASHSEED": "0",
+        "SPINSCAPE_PROGRESS": str(progress.bar),
+        "SPINSCAPE_MEMO": str(layout.memo),
+    }
+
+
+def _stopper(progress: Progress) -> Any:
+    def stop(number: int, _: FrameType | None) -> None:
+        from spinscape.companion import engine
+
+        engine.kill_kernels()
+        try:
+            progress.write("stopped")
+        finally:
+            os._exit(128 + number)
+
+    return stop
+
+
+def _complete(
+    partial: Path, layout: Layout, about: Mapping[str, Any], started: datetime, cells: int
+) -> None:
+    """Write into the executed notebook what made it."""
+    import nbformat
+
+    notebook = nbformat.read(partial, as_version=4)
+    notebook.metadata["spinscape"] = {
+        **about,
+        "commit": provenance.commit(layout.root),
+        "versions": provenance.versions(),
+        "started": started.isoformat(timespec="seconds"),
+        "duration": round((datetime.now(UTC) - started).total_seconds(), 3),
+        "cells": cells,
+        "peak_memory": _peak_memory(),
+    }
+    write_whole(partial, nbformat.writes(notebook))
+
+
+def _peak_memory() -> int:
+    """Return the largest memory any child of this process had in use, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _report(
+    partial: Path, progress: Progress, failure: tuple[str, str, list[str]]
+) -> dict[str, Any]:
+    sources = []
+    if partial.is_file():
+        cells = json.loads(partial.read_text(encoding="utf-8"))["cells"]
+        sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    name, value, traceback = failure
+    number = progress.cell
+    return {
+        "chapter": progress.chapter,
+        "cell": number,
+        "cells": progress.cells,
+        "source": sources[number - 1] if 0 < number <= len(sources) else "",
+        "exception": name,
+        "value": _ANSI.sub("", value),
+        "traceback": _ANSI.sub("", "\n".join(traceback)),
+        "partial": str(partial),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one chapter as the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="spinscape.companion.execute")
+    parser.add_argument("chapter")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--profile", required=True)
+    parser.add_argument("--key", required=True)
+    given = parser.parse_args(arguments)
+    die_with_parent(signal.SIGTERM)()
+    layout = Layout(given.root)
+    folder = layout.build(given.profile)
+    failed = folder / "failed" / f"{given.chapter}.json"
+    try:
+        with locked(folder / "progress" / f"{given.chapter}.lock", wait=_ORPHAN_SECONDS):
+            failed.unlink(missing_ok=True)
+            run_chapter(layout, given.chapter, given.profile, given.key)
+    except ChapterError as error:
+        report = error.report
+    except BusyError:
+        report = _early(given.chapter, "Busy", "another process is still running this chapter")
+    except (ParameterError, BookError, OSError) as error:
+        report = _early(given.chapter, type(error).__name__, str(error))
+    else:
+        return 0
+    write_whole(failed, json.dumps(report, indent=1))
+    print(f"{report['chapter']}: cell {report['cell']}: {report['exception']}: {report['value']}")
+    print(report["traceback"])
+    return 1
+
+
+def _early(chapter: str, name: str, value: str) -> dict[str, Any]:
+    return {"chapter": chapter, "cell": 0, "cells": 0, "source": "", "exception": name,
+            "value": value, "traceback": "", "partial": ""}  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

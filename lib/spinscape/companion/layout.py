@@ -1,0 +1,134 @@
+"""Where things lie in a book's folder, and what it names them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+
+
+class BookError(ValueError):
+    """The book or what is asked of it cannot be used as it is."""
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Find the folder with ``_toc.yml``, from `start` or the working folder upwards.
+
+    Raises
+    ------
+    BookError
+        If no folder on the way has one, nor the repository this module lies in.
+    """
+    start = Path.cwd() if start is None else Path(start).resolve()
+    for folder in (start, *start.parents, *Path(__file__).resolve().parents):
+        if (folder / "_toc.yml").is_file():
+            return folder
+    raise BookError(f"no _toc.yml in {start} or above it: call this from the book's folder")
+
+
+def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
+    """Word the message for an unknown name: the nearest valid one, and all that are allowed."""
+    allowed = list(allowed)
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {name!r}.{hint} Allowed: {', '.join(allowed) or 'none'}."
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one book.
+
+    Parameters
+    ----------
+    root
+        The folder with ``_toc.yml``.
+    """
+
+    root: Path
+
+    @property
+    def book(self) -> Path:
+        """Chapters, profiles, claims and references."""
+        return self.root / "book"
+
+    @property
+    def lib(self) -> Path:
+        """Root of the import package that chapters use."""
+        return self.root / "lib"
+
+    @property
+    def memo(self) -> Path:
+        """Memoised results, shared by all profiles."""
+        return self.root / "_build" / "memo"
+
+    def build(self, profile: str) -> Path:
+        """Everything that a build of one profile makes."""
+        return self.root / "_build" / profile
+
+    def html(self, profile: str) -> Path:
+        """Folder of the finished site of one profile."""
+        return self.build(profile) / "html"
+
+    def chapter(self, name: str) -> Path:
+        """Source of a chapter.
+
+        Raises
+        ------
+        BookError
+            If there is no such chapter.
+        """
+        if name not in (names := self.chapters()):
+            raise BookError(unknown("chapter", name, names))
+        return self.book / f"{name}.md"
+
+    def toc(self) -> list[str]:
+        """All pages in ``_toc.yml``, in reading order."""
+        path = self.root / "_toc.yml"
+        try:
+            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise BookError(f"{path}: {error}") from None
+        names = list(_files(tree))
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise BookError(f"{path}: {name!r} is no page name (letters, digits, - and _)")
+        return names
+
+    def chapters(self) -> list[str]:
+        """Pages in ``_toc.yml`` that have code to run, in reading order."""
+        return [name for name in self.toc() if executable(self.book / f"{name}.md")]
+
+    def profiles(self) -> list[str]:
+        """Names of the profiles, the default first."""
+        names = sorted(path.stem for path in (self.book / "profiles").glob("*.yaml"))
+        return sorted(names, key=lambda name: name != "quick")
+
+
+def executable(path: Path) -> bool:
+    """Whether a page is a notebook: its front matter names a kernel or it has code cells."""
+    if not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8")
+    front = re.match(r"---\n(.*?)\n---\n", text, flags=re.DOTALL)
+    return bool(
+        (front and re.search(r"^kernelspec:", front[1], flags=re.MULTILINE))
+        or re.search(r"^```+\{code-cell\}", text, flags=re.MULTILINE)
+    )
+
+
+def _files(node: object) -> Iterable[str]:
+    if isinstance(node, dict):
+        for key in ("root", "file"):
+            if key in node:
+                yield str(node[key])
+        for key in ("parts", "chapters", "sections"):
+            yield from _files(node.get(key))
+    elif isinstance(node, list):
+        for entry in node:
+            yield from _files(entry)

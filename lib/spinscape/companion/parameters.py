@@ -1,0 +1,283 @@
+"""The parameters of a chapter: what its parameters cell declares, and checks of given values.
+
+The cell tagged ``parameters`` is the only place where a parameter is declared.
+Each of its lines reads ``name: type = default  # help {constraint}``, where the type is one of
+``int``, ``float``, ``bool``, ``str``, ``list[int]``, ``list[float]`` and ``list[str]``, and the
+optional constraint at the comment's end is
+
+- a range ``{low..high}``; both ends belong to it, ``<`` beside an end leaves that end out, and a
+  missing end is open: ``{1..1000}``, ``{0<..1}``, ``{0..<1}``, ``{0<..}``;
+- or a choice ``{digits | mnist}``.
+
+For a list the constraint holds for each element.
+Nothing here imports torch, so a wrong value is refused at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import math
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spinscape.companion.layout import unknown
+
+TYPES = ("int", "float", "bool", "str", "list[int]", "list[float]", "list[str]")
+
+_CELL = re.compile(
+    r"^(?P<fence>```+)\{code-cell\}[^\n]*\n(?P<body>.*?)^(?P=fence)[ \t]*$",
+    flags=re.MULTILINE | re.DOTALL,
+)
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_RANGE = re.compile(rf"(?P<low>{_NUMBER})?(?P<above><)?\.\.(?P<below><)?(?P<high>{_NUMBER})?")
+
+
+class ParameterError(ValueError):
+    """A parameter is declared or given in a way that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed numbers: from `low` to `high`, an end left out where it is marked open."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        low = self.low < value if self.above else self.low <= value
+        high = value < self.high if self.below else value <= self.high
+        return low and high
+
+    def __str__(self) -> str:
+        low = "" if self.low == -math.inf else f"{self.low:.15g}"
+        high = "" if self.high == math.inf else f"{self.high:.15g}"
+        return f"{low}{'<' if self.above else ''}..{'<' if self.below else ''}{high}"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One declared parameter.
+
+    Attributes
+    ----------
+    name, type, default, help
+        As declared; `type` is one of `TYPES`.
+    allowed
+        A `Range`, a tuple of choices, or None where every value of the type will do.
+    """
+
+    name: str
+    type: str
+    default: Any
+    help: str = ""
+    allowed: Range | tuple[str, ...] | None = None
+
+    @property
+    def element(self) -> str:
+        """The type, or for a list the type of its elements."""
+        return self.type.removeprefix("list[").removesuffix("]")
+
+    @property
+    def constraint(self) -> str:
+        """The constraint as a person writes it; empty where there is none."""
+        if isinstance(self.allowed, tuple):
+            return " | ".join(self.allowed)
+        return "" if self.allowed is None else str(self.allowed)
+
+    def check(self, value: Any) -> Any:
+        """Return `value` in the declared type, or raise `ParameterError`."""
+        if self.type.startswith("list["):
+            if not isinstance(value, list | tuple):
+                raise self._refuse(value)
+            return [self._element(entry, value) for entry in value]
+        return self._element(value, value)
+
+    def _element(self, entry: Any, value: Any) -> Any:
+        cast = _cast(self.element, entry)
+        if cast is None:
+            raise self._refuse(value)
+        if isinstance(self.allowed, tuple) and cast not in self.allowed:
+            raise ParameterError(
+                f"parameter {self.name!r}: {unknown('value', str(cast), self.allowed)}"
+            )
+        if isinstance(self.allowed, Range) and cast not in self.allowed:
+            raise ParameterError(
+                f"parameter {self.name!r}: {cast!r} is out of range. Allowed: {self.allowed}."
+            )
+        return cast
+
+    def _refuse(self, value: Any) -> ParameterError:
+        limits = f" in {self.constraint}" if self.constraint else ""
+        return ParameterError(
+            f"parameter {self.name!r}: {value!r} is not of type {self.type}. "
+            f"Allowed: {self.type}{limits}, such as {self.default!r}."
+        )
+
+
+def _cast(kind: str, value: Any) -> Any:
+    """`value` as a `kind` where it means one, else None."""
+    if kind == "bool":
+        return value if isinstance(value, bool) else None
+    if kind == "str":
+        return value if isinstance(value, str) else None
+    if isinstance(value, bool):
+        return None
+    try:
+        if isinstance(value, str) and re.fullmatch(_NUMBER, value.strip()):
+            value = float(value) if re.search(r"[.eE]", value) else int(value)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        if kind == "float":
+            return float(value)
+        return int(value) if value == int(value) else None
+    except (OverflowError, ValueError):
+        return None
+
+
+def parse_text(parameter: Parameter, text: str) -> Any:
+    """Read a value from the command line as a person means it.
+
+    ``1e-3`` and ``007`` are numbers, ``true``, ``yes`` and ``1`` are true, ``[0.01, 0.07]`` and
+    ``0.01,0.07`` are lists, strings need no quotes.
+
+    Raises
+    ------
+    ParameterError
+        If the text is no value of the declared type, or not an allowed one.
+    """
+    if not parameter.type.startswith("list["):
+        return parameter.check(_read_element(parameter.element, text))
+    inner = text.strip()
+    if inner.startswith("[") != inner.endswith("]"):
+        raise ParameterError(f"parameter {parameter.name!r}: {text!r} lacks a bracket.")
+    inner = inner.removeprefix("[").removesuffix("]").strip()
+    entries = [entry.strip() for entry in inner.split(",")] if inner else []
+    return parameter.check([_read_element(parameter.element, entry) for entry in entries])
+
+
+def _read_element(kind: str, text: str) -> Any:
+    text = text.strip()
+    if kind == "bool":
+        words = {"true": True, "yes": True, "on": True, "1": True,
+                 "false": False, "no": False, "off": False, "0": False}  # fmt: skip
+        return words.get(text.lower(), text)
+    if kind == "str" and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    return text
+
+
+def schema(chapter: Path) -> list[Parameter]:
+    """Read what a chapter's parameters cell declares; a chapter without one has no parameters.
+
+    Raises
+    ------
+    ParameterError
+        If a line of the cell is no declaration, or its default breaks its own constraint.
+    """
+    for body in _parameter_cells(Path(chapter).read_text(encoding="utf-8")):
+        try:
+            return declared(body)
+        except ParameterError as error:
+            raise ParameterError(f"{chapter}: {error}") from None
+    return []
+
+
+def _parameter_cells(text: str) -> Iterator[str]:
+    for cell in _CELL.finditer(text):
+        body = cell["body"]
+        options: dict[str, Any] = {}
+        if block := re.match(r"---\n(.*?)\n---\n", body, flags=re.DOTALL):
+            options = yaml.safe_load(block[1]) or {}
+            body = body[block.end() :]
+        elif lines := re.match(r"(?:^:[\w-]+:.*\n)+", body, flags=re.MULTILINE):
+            pairs = (line[1:].partition(":") for line in lines[0].splitlines())
+            options = {name: yaml.safe_load(value) for name, _, value in pairs}
+            body = body[lines.end() :]
+        if "parameters" in (options.get("tags") or []):
+            yield body
+
+
+def declared(source: str) -> list[Parameter]:
+    """Read the declarations in the source of a parameters cell."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise ParameterError(f"parameters cell, line {error.lineno}: {error.msg}") from None
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    return [_declaration(node, comments.get(node.end_lineno or 0, "")) for node in tree.body]
+
+
+def _declaration(node: ast.stmt, comment: str) -> Parameter:
+    where = f"parameters cell, line {node.lineno}"
+    if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+        raise ParameterError(f"{where}: expected 'name: type = default  # help {{constraint}}'.")
+    name, kind = node.target.id, ast.unparse(node.annotation)
+    if kind not in TYPES:
+        raise ParameterError(f"{where}: {unknown('type', kind, TYPES)}")
+    try:
+        default = ast.literal_eval(node.value) if node.value is not None else None
+    except ValueError:
+        default = None
+    if default is None:
+        raise ParameterError(f"{where}: {name!r} needs a literal default.")
+    text, allowed = _constraint(comment, kind, where)
+    parameter = Parameter(name, kind, default, text, allowed)
+    return Parameter(name, kind, parameter.check(default), text, allowed)
+
+
+def _constraint(comment: str, kind: str, where: str) -> tuple[str, Range | tuple[str, ...] | None]:
+    match = re.fullmatch(r"(.*?)\s*\{([^{}]*)\}\s*", comment)
+    if not match:
+        return comment.strip(), None
+    text, inside = match[1].strip(), match[2].strip()
+    if kind in ("str", "list[str]"):
+        choices = tuple(choice.strip() for choice in inside.split("|"))
+        if not all(choices):
+            raise ParameterError(f"{where}: {{{inside}}} has an empty choice.")
+        return text, choices
+    found = _RANGE.fullmatch(inside.replace(" ", ""))
+    if not found or kind == "bool":
+        raise ParameterError(f"{where}: {{{inside}}} is no range for {kind}, such as {{0<..1}}.")
+    low = -math.inf if found["low"] is None else float(found["low"])
+    high = math.inf if found["high"] is None else float(found["high"])
+    return text, Range(low, high, bool(found["above"]), bool(found["below"]))
+
+
+def check(parameters: list[Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Check values against a schema.
+
+    Parameters
+    ----------
+    parameters
+        What `schema` returned.
+    values
+        Name -> value, as Python or YAML gives them; ``1e-3``, a string in YAML, is a float.
+
+    Returns
+    -------
+    dict
+        The given names with their values in the declared types.
+
+    Raises
+    ------
+    ParameterError
+        For an unknown name, a wrong type or a value out of range; it says what is allowed.
+    """
+    by_name = {parameter.name: parameter for parameter in parameters}
+    for name in values:
+        if name not in by_name:
+            raise ParameterError(unknown("parameter", str(name), by_name))
+    return {name: by_name[name].check(value) for name, value in values.items()}

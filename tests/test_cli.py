@@ -1,0 +1,104 @@
+"""The command line: help, tables, and bad input refused before anything starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from toybook import REPOSITORY, edit, make_book, spinscape
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return make_book(tmp_path)
+
+
+def test_help_lists_the_commands_that_there_are(layout):
+    run = spinscape("--help", root=layout.root)
+    assert run.returncode == 0
+    for name in ("build", "params", "claims", "data"):
+        assert name in run.stdout
+    assert "sweep" not in run.stdout
+
+
+def test_params_lists_what_the_cell_declares(layout):
+    run = spinscape("params", "alpha", root=layout.root)
+    assert run.returncode == 0
+    for word in ("width", "int", "3", "1..10", "how wide", "list[float]", "0<..1"):
+        assert word in run.stdout
+
+
+def test_the_book_is_found_from_a_folder_inside(layout):
+    run = spinscape("params", "beta", root=layout.book / "profiles")
+    assert run.returncode == 0
+    assert "digits | mnist" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["params", "alpa"], "unknown chapter 'alpa'. Did you mean 'alpha'?"),
+        (["build", "--profile", "quik"], "unknown profile 'quik'. Did you mean 'quick'?"),
+        (["build", "--profile", "../quick"], "unknown profile '../quick'."),
+        (["claims"], "the book has no claims"),
+        (["claims", "--profile", "mnst"], "unknown profile 'mnst'."),
+        (["data", "mnits"], "unknown data set 'mnits'. Did you mean 'mnist'?"),
+        (["build", "--cores", "0"], "Invalid value for '--cores'"),
+        (["biuld"], "No such command 'biuld'"),
+        (["build", "--profil", "quick"], "No such option"),
+    ],
+)
+def test_bad_input_is_refused(layout, arguments, message):
+    run = spinscape(*arguments, root=layout.root)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (layout.root / "_build").exists()
+
+
+def test_a_bad_value_in_a_profile_is_refused_before_anything_runs(layout):
+    edit(layout.book / "profiles" / "quick.yaml", "width: 4", "width: many")
+    run = spinscape("build", root=layout.root)
+    assert run.returncode == 2
+    assert run.stderr.startswith("spinscape: book/profiles/quick.yaml: alpha: parameter 'width'")
+    assert len(run.stderr.splitlines()) == 1
+    assert not (layout.root / "_build").exists()
+
+
+def test_outside_a_book_the_repository_is_used(tmp_path):
+    run = spinscape("params", "no-such-chapter", root=tmp_path)
+    assert run.returncode == 2
+    assert "unknown chapter" in run.stderr
+
+
+def test_a_bad_number_of_cores_is_one_message(layout):
+    run = spinscape("build", root=layout.root, SPINSCAPE_CORES="many")
+    assert run.returncode == 1
+    assert run.stderr.strip() == "spinscape: SPINSCAPE_CORES='many' is no positive number"
+
+
+def test_arguments_after_dashes_reach_the_engine(layout):
+    run = spinscape("build", "--", "--dry-run", root=layout.root)
+    assert run.returncode == 0
+    assert "Executed: nothing." in run.stdout
+    assert "Done in" not in run.stdout
+    log = (layout.build("quick") / "logs" / "snakemake.log").read_text(encoding="utf-8")
+    assert "dry-run" in log
+
+
+def test_refusing_imports_no_torch(layout):
+    code = (
+        "import sys; from spinscape.companion import cli\n"
+        "try:\n    cli.app(['build', '--profile', 'quik'])\n"
+        "except SystemExit as stop:\n    print(stop.code, 'torch' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=layout.root,
+        env={"PYTHONPATH": str(REPOSITORY / "lib")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == "2 False"
