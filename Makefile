@@ -9,7 +9,7 @@ PROFILE ?= quick
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
-FOUND := $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+FOUND := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& command -v "$$p" && break; done)
 PYTHON ?= $(FOUND)

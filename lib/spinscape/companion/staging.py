@@ -96,6 +96,7 @@ class _Ledger:
             return
         if module is None:
             self.module = importlib.import_module("spinscape.companion.ledger")
+            self.pages = importlib.import_module("spinscape.companion.ledger_page")
             self.look = importlib.import_module("spinscape.companion.ledger_page")
         self.records = {name: self.module.read(notebook) for name, notebook in done.items()}
         if path.is_file():

@@ -21,6 +21,30 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(outputs.mT, y, reduction="none")
 
 
+def clipped_cross_entropy(outputs: Tensor, y: Tensor, *, smallest: float = 1e-7) -> Tensor:
+    """Return the cross-entropy of probabilities that are kept above `smallest`.
+
+    Some implementations take the softmax first and clip its result; the loss of one sample then lies below
+    ``-ln(smallest)``, 16.1 nats by default.
+
+    Parameters
+    ----------
+    outputs
+        Logits ``(M, C)``.
+    y
+        Labels ``(M,)``.
+    smallest
+        The smallest probability that is told from zero.
+
+    Returns
+    -------
+    Tensor
+        Losses ``(M,)`` in nats.
+    """
+    chosen = outputs.softmax(-1).gather(-1, y[:, None])[:, 0]
+    return -chosen.clamp(smallest, 1 - smallest).log()
+
+
 def mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the mean squared error over the K targets, ``(R, B, K)`` twice to ``(R, B)``."""
     return (outputs - y).square().mean(-1)
