@@ -432,9 +432,7 @@ def test_real_data(real_data, name):
     assert data.x_train.shape == (60_000, 1, 28, 28)
     assert data.x_test.shape == (10_000, 1, 28, 28)
     assert torch.bincount(data.y_test).tolist() == (
-        [1000] * 10
-        if name == "fashion-mnist"
-        else [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+        [1000] * 10 if name == "fashion-mnist" else [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     )
     mean = float(data.x_train.double().mean())
     assert mean == pytest.approx(0.1307 if name == "mnist" else 0.2860, abs=1e-4)

@@ -59,9 +59,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["make", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True
-    )
+    return subprocess.run(["make", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True)
 
 
 @needs_make
@@ -91,8 +89,6 @@ def test_environment_only_writes_the_file_that_is_there(tmp_path):
     for name in ("requirements.lock", "tools/lock.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
-    subprocess.run(
-        [sys.executable, tmp_path / "tools" / "lock.py", "--environment-only"], check=True
-    )
+    subprocess.run([sys.executable, tmp_path / "tools" / "lock.py", "--environment-only"], check=True)
     written = (tmp_path / "environment.yml").read_text(encoding="utf-8")
     assert written == (REPOSITORY / "environment.yml").read_text(encoding="utf-8")

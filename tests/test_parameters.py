@@ -170,9 +170,7 @@ def test_the_schema_of_a_chapter_is_its_tagged_cell(tmp_path):
     path = tmp_path / "alpha.md"
     path.write_text(ALPHA, encoding="utf-8")
     assert [parameter.name for parameter in schema(path)] == ["width", "rates"]
-    cell = next(
-        cell for cell in read_chapter(path).cells if "parameters" in cell.metadata.get("tags", [])
-    )
+    cell = next(cell for cell in read_chapter(path).cells if "parameters" in cell.metadata.get("tags", []))
     assert next(_parameter_cells(ALPHA)).strip() == cell.source.strip()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping
 
 from spinscape.companion.ledger import OUTCOMES, SOURCES, Claim, Measurement, Records, Verdict
@@ -121,4 +122,5 @@ def _title(chapter: str) -> str:
 
 
 def _text(words: str) -> str:
-    return html.escape(words, quote=False)
+    """Escape words for HTML; what stands in backticks becomes code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(words, quote=False))

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pooch
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from spinscape.companion import provenance
+from spinscape.networks._files import cache_folder
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.device import resolve_device
 
@@ -43,7 +43,7 @@ class MemoWarning(UserWarning):
 
 def folder() -> Path:
     """Where results are kept: ``SPINSCAPE_MEMO``, else the user's cache folder."""
-    return Path(os.environ.get(ENVIRONMENT) or pooch.os_cache("spinscape") / "memo")
+    return Path(os.environ.get(ENVIRONMENT) or cache_folder() / "memo")
 
 
 def remember(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:

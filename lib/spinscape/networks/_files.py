@@ -12,9 +12,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from spinscape.networks.registry import RemoteFile, Specification
 
@@ -43,9 +45,18 @@ def cache_folder() -> Path:
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen)
-    import pooch
+    return Path(_pooch().os_cache("spinscape"))
 
-    return Path(pooch.os_cache("spinscape"))
+
+def _pooch() -> ModuleType:
+    """Import pooch without tqdm's remark that a notebook lacks widgets."""
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)
+        import pooch
+
+    return pooch
 
 
 def find(specification: Specification, root: str | Path | None, download: bool) -> Found:
@@ -169,8 +180,7 @@ def _wrong(
 
 def _fetch(file: RemoteFile, specification: Specification, folder: Path, looked: list[str]) -> None:
     """Download one file from the first mirror that serves the right bytes."""
-    import pooch
-
+    pooch = _pooch()
     log = pooch.get_logger()
     level = log.level
     log.setLevel("WARNING")
