@@ -436,3 +436,17 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 def test_block_is_a_multiple_of_whole_vectors():
     assert evaluation.BLOCK % 32 == 0
+
+
+@pytest.mark.parametrize("hidden", [127, 301, 512])
+def test_large_products_have_the_same_bits_alone_and_in_a_crowd(hidden: int) -> None:
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Linear(301, hidden), nn.ReLU(), nn.Linear(hidden, 7)) for _ in range(9)]
+    many = Ensemble.from_modules(nets)
+    x, y = torch.rand(1500, 301), torch.arange(1500) % 7
+    together = evaluate(many, x, y).loss
+    for r in (0, 3, 8):
+        assert evaluate(many[r], x, y).loss[0] == together[r]
+        assert evaluate(many, x, y, chunk=2).loss[r] == together[r]
+    exact = evaluate(many.to(torch.float64), x, y).loss
+    np.testing.assert_allclose(together, exact, rtol=1e-6)

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.models import mlp
-from spinscape.networks.training import train
 from torch import nn
 
 from spinscape.companion import memo, provenance
 from spinscape.landscape.walks import Walks, random_walks
 from spinscape.networks import datasets
+from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.models import mlp
+from spinscape.networks.training import train
 
 
 @pytest.fixture(autouse=True)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from spinscape.networks.ensemble import Ensemble
 from torch import nn
 from torch.nn import functional
 
 from spinscape.landscape.flatness import hessian_trace
 from spinscape.landscape.walks import downhill_walks, expected_fraction, random_walks
 from spinscape.landscape.weights import magnitudes
+from spinscape.networks.ensemble import Ensemble
 
 SIGMAS = [0.01, 0.1]
 

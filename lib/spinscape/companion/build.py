@@ -121,9 +121,7 @@ def build(
             restore(layout, profile)
             outcome = _locked_build(plan, cores, extra, console)
     except BusyError:
-        raise BuildError(
-            f"another build of the profile {profile!r} is under way in {layout.root}"
-        ) from None
+        raise BuildError(f"another build of the profile {profile!r} is under way in {layout.root}") from None
     outcome.elapsed = time.monotonic() - begin
     return outcome
 
@@ -171,9 +169,7 @@ def _command(plan: Plan, cores: int, extra: Sequence[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def _run_snakemake(
-    command: list[str], output: Any, plan: Plan, fresh: set[str], console: Console
-) -> int:
+def _run_snakemake(command: list[str], output: Any, plan: Plan, fresh: set[str], console: Console) -> int:
     search = [str(provenance.LIBRARY), os.environ.get("PYTHONPATH", "")]
     stopping: list[int] = []
 

@@ -24,9 +24,7 @@ app = typer.Typer(
 _BAD_INPUT = 2
 _DATA_SETS = ("digits", "linnerud", "mnist", "fashion-mnist", "cifar10", "cifar100")
 
-Root = Annotated[
-    Path | None, typer.Option("--root", help="Folder of the book; found from here upwards.")
-]
+Root = Annotated[Path | None, typer.Option("--root", help="Folder of the book; found from here upwards.")]
 ProfileName = Annotated[str, typer.Option(help="A file of parameters in book/profiles.")]
 
 
@@ -60,9 +58,7 @@ def build(
     from spinscape.companion import build as building
 
     try:
-        outcome = building.build(
-            layout, profile, cores=cores, extra=context.args, console=Console()
-        )
+        outcome = building.build(layout, profile, cores=cores, extra=context.args, console=Console())
     except (BookError, ParameterError) as error:
         _refuse(error)
     except (building.BuildError, OSError) as error:

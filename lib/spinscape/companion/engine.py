@@ -45,9 +45,7 @@ class Kernel(AsyncKernelManager):
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
         Kernel.started.append(self)
-        await super()._async_launch_kernel(
-            kernel_cmd, preexec_fn=die_with_parent(signal.SIGKILL), **kw
-        )
+        await super()._async_launch_kernel(kernel_cmd, preexec_fn=die_with_parent(signal.SIGKILL), **kw)
 
 
 class Engine(NBClientEngine):

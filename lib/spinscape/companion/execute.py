@@ -189,9 +189,7 @@ def _stopper(progress: Progress) -> Any:
     return stop
 
 
-def _complete(
-    partial: Path, layout: Layout, about: Mapping[str, Any], started: datetime, cells: int
-) -> None:
+def _complete(partial: Path, layout: Layout, about: Mapping[str, Any], started: datetime, cells: int) -> None:
     """Write into the executed notebook what made it."""
     import nbformat
 
@@ -214,9 +212,7 @@ def _peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _report(
-    partial: Path, progress: Progress, failure: tuple[str, str, list[str]]
-) -> dict[str, Any]:
+def _report(partial: Path, progress: Progress, failure: tuple[str, str, list[str]]) -> dict[str, Any]:
     sources = []
     if partial.is_file():
         cells = json.loads(partial.read_text(encoding="utf-8"))["cells"]

@@ -106,9 +106,7 @@ class Parameter:
         if cast is None:
             raise self._refuse(value)
         if isinstance(self.allowed, tuple) and cast not in self.allowed:
-            raise ParameterError(
-                f"parameter {self.name!r}: {unknown('value', str(cast), self.allowed)}"
-            )
+            raise ParameterError(f"parameter {self.name!r}: {unknown('value', str(cast), self.allowed)}")
         if isinstance(self.allowed, Range) and cast not in self.allowed:
             raise ParameterError(
                 f"parameter {self.name!r}: {cast!r} is out of range. Allowed: {self.allowed}."

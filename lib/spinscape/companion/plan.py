@@ -180,9 +180,7 @@ def executed_key(path: Path) -> str:
 def _site_key(layout: Layout, runs: Mapping[str, Run]) -> str:
     """Key of everything but the runs' outputs that the site is made of."""
     package = provenance.LIBRARY / provenance.PACKAGE
-    judging = [
-        path for room in ("companion", "glasses") for path in package.glob(f"{room}/**/*.py")
-    ]
+    judging = [path for room in ("companion", "glasses") for path in package.glob(f"{room}/**/*.py")]
     files = [layout.root / name for name in ("_config.yml", "_toc.yml")]
     files += [path for path in layout.book.rglob("*") if "profiles" not in path.parts]
     content = {

@@ -64,9 +64,7 @@ def fill(text: str, numbers: Mapping[str, Any], chapter: str) -> str:
     return "".join(parts)
 
 
-def _fill(
-    text: str, numbers: Mapping[str, Any], chapter: str, *, tagged: bool, lenient: bool = False
-) -> str:
+def _fill(text: str, numbers: Mapping[str, Any], chapter: str, *, tagged: bool, lenient: bool = False) -> str:
     def replace(match: re.Match[str]) -> str:
         key, form = match["key"], match["format"] or ""
         if key not in numbers and lenient and match["format"] is None:

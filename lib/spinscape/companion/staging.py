@@ -81,9 +81,7 @@ def stage(layout: Layout, profile: str, *, ledger: Any = None) -> Path:
 class _Ledger:
     """The ledger over all executed chapters; empty where the book has no claims."""
 
-    def __init__(
-        self, layout: Layout, profile: str, done: Mapping[str, NotebookNode], module: Any
-    ) -> None:
+    def __init__(self, layout: Layout, profile: str, done: Mapping[str, NotebookNode], module: Any) -> None:
         self.profile = profile
         self.module = module
         self.look = module
@@ -151,9 +149,7 @@ def _page(
     return page
 
 
-def _copy_pages(
-    layout: Layout, target: Path, done: Mapping[str, Any], numbers: Mapping[str, Any]
-) -> None:
+def _copy_pages(layout: Layout, target: Path, done: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
     for name in layout.toc():
         source = layout.book / f"{name}.md"
         if name in done or name in _GENERATED:

@@ -120,9 +120,8 @@ def how_to_provide(specification: Specification) -> str:
 
 def _nothing(specification: Specification, looked: list[str]) -> str:
     places = "".join(f"\n  - {place}" for place in looked)
-    return (
-        f"The data set {specification.name} was not found. Looked here:{places}\n"
-        + how_to_provide(specification)
+    return f"The data set {specification.name} was not found. Looked here:{places}\n" + how_to_provide(
+        specification
     )
 
 
@@ -134,9 +133,7 @@ def _read(source: str, folder: Path, specification: Specification) -> Found:
     return Found(source, content, sums)
 
 
-def _check(
-    path: Path, file: RemoteFile, source: str, specification: Specification
-) -> tuple[bytes, str]:
+def _check(path: Path, file: RemoteFile, source: str, specification: Specification) -> tuple[bytes, str]:
     """Return the content (IDX files decompressed) and the MD5 of the file as it lies on disk."""
     try:
         raw = path.read_bytes()

@@ -67,8 +67,7 @@ class Group:
         self.replicas = replicas
         self.generators = generators
         self.params = {
-            name: value.detach().requires_grad_(name in plan.trainable)
-            for name, value in params.items()
+            name: value.detach().requires_grad_(name in plan.trainable) for name, value in params.items()
         }
         self.buffers = buffers
         self.epoch = epoch
@@ -127,9 +126,7 @@ class Group:
             optimisers.snapshot(self.rule, self.leaves),
         )
 
-    def take(
-        self, rows: Tensor, source: tuple[Tensors, Tensors, optimisers.State] | None = None
-    ) -> Group:
+    def take(self, rows: Tensor, source: tuple[Tensors, Tensors, optimisers.State] | None = None) -> Group:
         """Return the chosen replicas as a group, as they are or as they were in a backup."""
         state = optimisers.snapshot(self.rule, self.leaves) if source is None else source[2]
         params, buffers = (self.detached(), self.buffers) if source is None else source[:2]

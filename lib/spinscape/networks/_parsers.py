@@ -44,8 +44,7 @@ def parse_idx(content: bytes, dimensions: int) -> np.ndarray:
         count *= size
     if len(content) != start + count:
         raise ValueError(
-            f"the header states the shape {shape}, so {start + count} bytes, "
-            f"but there are {len(content)}"
+            f"the header states the shape {shape}, so {start + count} bytes, but there are {len(content)}"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 

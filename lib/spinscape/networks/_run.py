@@ -135,6 +135,4 @@ def _halves(group: Group, backup: Any, message: str) -> list[Group]:
     group.rule.zero_grad(set_to_none=True)
     release(device)
     middle = count // 2
-    return [
-        group.take(rows, backup) for rows in (torch.arange(middle, count), torch.arange(0, middle))
-    ]
+    return [group.take(rows, backup) for rows in (torch.arange(middle, count), torch.arange(0, middle))]

@@ -53,8 +53,7 @@ def read(path: Path) -> dict[str, Tensor]:
     found = _digest(tensors)
     if found != metadata.get("sha256"):
         raise CorruptFileError(
-            f"{path} is damaged: SHA-256 of its content is {found}, "
-            f"it states {metadata.get('sha256')}"
+            f"{path} is damaged: SHA-256 of its content is {found}, it states {metadata.get('sha256')}"
         )
     return tensors
 

@@ -171,14 +171,10 @@ def _images(
 
     images = [torch.from_numpy(array.astype(np.float32)).div_(255) for array in arrays[::2]]
     labels = [torch.from_numpy(array.astype(np.int64)) for array in arrays[1::2]]
-    return Dataset(
-        name, images[0], labels[0], images[1], labels[1], classes, md5=md5, source=source
-    )
+    return Dataset(name, images[0], labels[0], images[1], labels[1], classes, md5=md5, source=source)
 
 
-def _idx(
-    wanted: Specification, content: dict[str, bytes]
-) -> tuple[list[np.ndarray], tuple[str, ...]]:
+def _idx(wanted: Specification, content: dict[str, bytes]) -> tuple[list[np.ndarray], tuple[str, ...]]:
     arrays = []
     for images, labels in zip(wanted.files[::2], wanted.files[1::2], strict=True):
         x, y = parse_idx(content[images.name], 3), parse_idx(content[labels.name], 1)
@@ -188,9 +184,7 @@ def _idx(
     return arrays, wanted.classes
 
 
-def _cifar(
-    wanted: Specification, content: dict[str, bytes]
-) -> tuple[list[np.ndarray], tuple[str, ...]]:
+def _cifar(wanted: Specification, content: dict[str, bytes]) -> tuple[list[np.ndarray], tuple[str, ...]]:
     if wanted.name == "cifar10":
         folder, label_bytes, classes, names = "cifar-10-batches-bin", 1, 10, "batches.meta.txt"
         parts = [[f"data_batch_{part}.bin" for part in range(1, 6)], ["test_batch.bin"]]

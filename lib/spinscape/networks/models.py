@@ -124,9 +124,7 @@ def initialise(
         elif scheme in INITIALISATIONS:
             _reset(fresh, scheme)
         else:
-            raise ValueError(
-                f"initialisation must be one of {INITIALISATIONS} or a function, not {scheme!r}"
-            )
+            raise ValueError(f"initialisation must be one of {INITIALISATIONS} or a function, not {scheme!r}")
     return (
         {name: value.detach() for name, value in fresh.named_parameters()},
         {name: value.detach() for name, value in fresh.named_buffers()},
@@ -140,9 +138,7 @@ def _reset(model: nn.Module, scheme: str) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
             continue
-        reset = getattr(module, "reset_parameters", None) or getattr(
-            module, "_reset_parameters", None
-        )
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
         if callable(reset):
             reset()
         elif next(module.parameters(recurse=False), None) is not None:

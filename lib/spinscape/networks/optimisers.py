@@ -67,13 +67,10 @@ def factory(
     if optimiser == "adam":
         return lambda params: torch.optim.Adam(params, **common)
     if optimiser == "sgd":
-        return lambda params: torch.optim.SGD(
-            params, momentum=momentum, nesterov=nesterov, **common
-        )
+        return lambda params: torch.optim.SGD(params, momentum=momentum, nesterov=nesterov, **common)
     if isinstance(optimiser, str) or not callable(optimiser):
         raise ValueError(
-            f"optimiser must be one of {NAMES}, a torch.optim class or a function, "
-            f"not {optimiser!r}"
+            f"optimiser must be one of {NAMES}, a torch.optim class or a function, not {optimiser!r}"
         )
     given: Any = optimiser
     make: Factory = given
@@ -107,9 +104,7 @@ def _check_elementwise(make: Factory, device: torch.device) -> None:
         apart = torch.cat([run(slice(0, 1)), run(slice(1, 2))])
         together = run(slice(0, 2))
     except (RuntimeError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"the optimiser cannot work on stacked parameters (R, ...): {error}"
-        ) from error
+        raise ValueError(f"the optimiser cannot work on stacked parameters (R, ...): {error}") from error
     if not torch.allclose(together, apart, rtol=1e-5, atol=1e-7):
         raise ValueError(
             "the optimiser is not elementwise: it would mix the replicas, which share one tensor"
