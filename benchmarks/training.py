@@ -1,13 +1,12 @@
 """Batched training against training one network after the other, in plain PyTorch.
 
 Both sides take the same steps with the same optimiser implementation (``foreach=False``; on a GPU
-``fused=True``), on the same
-batches; data and sample orders are on the device beforehand. They alternate in one process and the
-table gives medians per network and
-step. The batched side also keeps each sample's loss and whether it was classified correctly.
+``fused=True``), on the same batches; data and sample orders are on the device beforehand. They
+alternate in one process and the table gives medians per network and step. The batched side also
+keeps each sample's loss and whether it was classified correctly.
 
-    OMP_NUM_THREADS=1 python benchmarks/training.py
-    python benchmarks/training.py --case gpu --device cuda --json gpu.json
+    OMP_NUM_THREADS=1 python benchmarks/training.py python benchmarks/training.py --case gpu
+    --device cuda --json gpu.json
 """
 
 from __future__ import annotations
@@ -139,12 +138,10 @@ def floor(case: Case, optimiser: str, device: torch.device) -> dict[str, float |
     """Measure bandwidth and matrix rate in place, and return the least time per network and step.
 
     Bytes: a fused step reads parameter, gradient and state and writes parameter and state (Adam 7
-    passes, SGD without
-    momentum 3); the backward pass writes the gradient, forward and backward read the weights (3
-    passes more); and each
-    activation and input is written and read once. Operations: 2 per weight and sample forward, the
-    same for the gradient of the
-    weights, and for the inputs of all layers but the first.
+    passes, SGD without momentum 3); the backward pass writes the gradient, forward and backward
+    read the weights (3 passes more); and each activation and input is written and read once.
+    Operations: 2 per weight and sample forward, the same for the gradient of the weights, and for
+    the inputs of all layers but the first.
     """
     pairs = list(zip(case.widths[:-1], case.widths[1:], strict=True))
     weights = sum(m * n for m, n in pairs)

@@ -1,21 +1,18 @@
 """One model, many parameter settings: the forward pass over a leading replica axis.
 
 Three ways to run it, chosen by the model and by the work per replica, never by the number of
-replicas or by a timing, so that
-a replica's bits depend on nothing but itself:
+replicas or by a timing, so that a replica's bits depend on nothing but itself:
 
 ``stacked``
     A plain ``nn.Sequential`` of linear layers and elementwise activations runs as batched matrix
-    products with features first,
-    ``(R, features, B)``. On a CPU the matrices are padded to whole cache lines, because the BLAS
-    kernels round
-    differently for differently aligned matrices.
+    products with features first, ``(R, features, B)``. On a CPU the matrices are padded to whole
+    cache lines, because the BLAS kernels round differently for differently aligned matrices.
 ``vmap``
     Any other model, through ``torch.func.vmap`` of ``torch.func.functional_call``.
 ``loop``
     One replica after the other: where one replica fills the device, where operations refuse
-    ``vmap`` (control flow that depends
-    on data, random numbers), and on a CPU for shapes that do not fill whole cache lines.
+    ``vmap`` (control flow that depends on data, random numbers), and on a CPU for shapes that do
+    not fill whole cache lines.
 """
 
 from __future__ import annotations
