@@ -224,7 +224,7 @@ class Forward:
         devices = [x.device] if x.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             for r, column in enumerate(columns):
-                torch.manual_seed(seeds[r])
+                _seed(seeds[r], x.device)
                 weights = {name: _on_lines(p) for name, p in zip(names, column, strict=True)}
                 state = {name: value[r] for name, value in buffers.items()}
                 inputs = x if shared else _on_lines(x[r])
@@ -262,6 +262,13 @@ class Forward:
             functional_call(self.model, (first, spare), (x,))
         work = counter.get_total_flops() * batch / len(x)
         return "loop" if work > LOOP_FLOPS else "vmap"
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the generators that a model on `device` may draw from, and no other device's."""
+    torch.random.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        getattr(torch, device.type).manual_seed(seed)
 
 
 def _on_lines(tensor: Tensor) -> Tensor:
