@@ -1,13 +1,12 @@
 """Batched training against training one network after the other, in plain PyTorch.
 
 Both sides take the same steps with the same optimiser implementation (``foreach=False``; on a GPU
-``fused=True``), on the same
-batches; data and sample orders are on the device beforehand. They alternate in one process and the
-table gives medians per network and
-step. The batched side also keeps each sample's loss and whether it was classified correctly.
+``fused=True``), on the same batches; data and sample orders are on the device beforehand. They
+alternate in one process and the table gives medians per network and step. The batched side also
+keeps each sample's loss and whether it was classified correctly.
 
-    OMP_NUM_THREADS=1 python benchmarks/training.py
-    python benchmarks/training.py --case gpu --device cuda --json gpu.json
+    OMP_NUM_THREADS=1 python benchmarks/training.py python benchmarks/training.py --case gpu
+    --device cuda --json gpu.json
 """
 
 from __future__ import annotations
@@ -55,16 +54,15 @@ FLOOR_KEYS = ("bandwidth_GB_s", "matrix_TFLOP_s", "matrix_precision", "floor_us"
 
 
 def images(case: Case, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the samples that the steps need; random pixels where MNIST is missing."""
-    needed = case.batch * case.steps
+    """Return all training samples; random pixels where MNIST is missing."""
     try:
         data = load(case.data, download=False).flat()
-        x, y = data.x_train[:needed], data.y_train[:needed]
+        x, y = data.x_train, data.y_train
     except RuntimeError:
         print(f"{case.data} is not on this machine: random pixels serve")
         generator = torch.Generator().manual_seed(0)
-        x = torch.rand(needed, case.widths[0], generator=generator)
-        y = torch.randint(case.widths[-1], (needed,), generator=generator)
+        x = torch.rand(60_000, case.widths[0], generator=generator)
+        y = torch.randint(case.widths[-1], (60_000,), generator=generator)
     return x.to(device), y.to(device)
 
 
@@ -96,7 +94,7 @@ def batched(case: Case, optimiser: str, device: torch.device) -> Callable[[], fl
         for group in groups:
             group.run_epoch(forward)
         wait(device)
-        return (time.perf_counter() - start) / case.replicas / (len(x) // case.batch)
+        return (time.perf_counter() - start) / case.replicas / case.steps
 
     return run
 
@@ -114,13 +112,13 @@ def one_by_one(case: Case, optimiser: str, device: torch.device) -> Callable[[],
         wait(device)
         start = time.perf_counter()
         for model, optimizer, order in zip(models, rules, orders, strict=False):
-            for first in range(0, len(x), case.batch):
+            for first in range(0, case.batch * case.steps, case.batch):
                 index = order[first : first + case.batch]
                 optimizer.zero_grad()
                 F.cross_entropy(model(x[index]), y[index]).backward()
                 optimizer.step()
         wait(device)
-        return (time.perf_counter() - start) / count / (len(x) // case.batch)
+        return (time.perf_counter() - start) / count / case.steps
 
     return run
 
@@ -131,27 +129,28 @@ def plain(widths: tuple[int, ...]) -> torch.nn.Sequential:
 
 
 def sample_orders(case: Case, count: int) -> torch.Tensor:
+    """Return the samples of the steps of each network, the start of a random order of all."""
     generator = torch.Generator().manual_seed(1)
-    return torch.stack([torch.randperm(count, generator=generator) for _ in range(case.replicas)])
+    used = case.batch * case.steps
+    orders = [torch.randperm(count, generator=generator)[:used] for _ in range(case.replicas)]
+    return torch.stack(orders)
 
 
 def floor(case: Case, optimiser: str, device: torch.device) -> dict[str, float | str]:
     """Measure bandwidth and matrix rate in place, and return the least time per network and step.
 
     Bytes: a fused step reads parameter, gradient and state and writes parameter and state (Adam 7
-    passes, SGD without
-    momentum 3); the backward pass writes the gradient, forward and backward read the weights (3
-    passes more); and each
-    activation and input is written and read once. Operations: 2 per weight and sample forward, the
-    same for the gradient of the
+    passes, SGD without momentum 3); the gradient is written and the weights are read once forward
+    (2 passes), those after the first layer once backward; inputs and activations are written and
+    read once. Operations: 2 per weight and sample forward, the same for the gradient of the
     weights, and for the inputs of all layers but the first.
     """
     pairs = list(zip(case.widths[:-1], case.widths[1:], strict=True))
     weights = sum(m * n for m, n in pairs)
     inner = sum(m * n for m, n in pairs[1:])
     units = sum(case.widths)
-    passes = (7 if optimiser == "adam" else 3) + 3
-    moved = 4 * (passes * weights + 4 * case.batch * units)
+    passes = (7 if optimiser == "adam" else 3) + 2
+    moved = 4 * (passes * weights + inner + 2 * case.batch * units)
     operations = 2 * case.batch * (2 * weights + inner)
     bandwidth, rate = copy_bandwidth(device), matrix_rate(case, device)
     return {

@@ -1,10 +1,9 @@
 """Finding the files of a data set, and checking them before anything reads them.
 
 The places, in order: the folder in ``SPINSCAPE_DATA``, Debian's ``/usr/share/datasets``, the cache
-(``SPINSCAPE_CACHE``, else the one pooch names for this system), the published mirrors.
-The first place that holds any file of the data set is the one that is used; a wrong file there is
-an error and never a reason to
-look further.
+(``SPINSCAPE_CACHE``, else the one pooch names for this system), the published mirrors. The first
+place that holds any file of the data set is the one that is used; a wrong file there is an error
+and never a reason to look further.
 """
 
 from __future__ import annotations

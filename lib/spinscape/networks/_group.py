@@ -151,7 +151,7 @@ class Group:
             Means over the epoch's samples, each taken before its step, float64 ``(R,)``.
         """
         plan, draws, count = self.plan, self.draw(), len(self.replicas)
-        samples = len(plan.x)
+        samples = draws.orders.shape[1]
         losses = torch.empty(count, samples, dtype=plan.x.dtype, device=plan.x.device)
         labels = not plan.y.is_floating_point()
         hits = torch.zeros(count, samples, dtype=torch.bool, device=plan.x.device)

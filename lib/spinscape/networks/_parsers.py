@@ -14,8 +14,7 @@ def parse_idx(content: bytes, dimensions: int) -> np.ndarray:
     ----------
     content
         The decompressed file: the magic number ``0x0000080D`` with ``D`` the number of dimensions,
-        then one
-        big-endian 32-bit size per dimension, then the bytes.
+        then one big-endian 32-bit size per dimension, then the bytes.
     dimensions
         The number of dimensions that is expected: 3 for images, 1 for labels.
 

@@ -135,12 +135,10 @@ def load(name: str, *, root: str | Path | None = None, download: bool = True) ->
     -------
     Dataset
         ``digits``: 1,437 training and 360 test images, a fixed stratified split, pixels divided by
-        16.
-        ``linnerud``: 15 and 5 rows of three exercises, with three targets, in the units of the
-        source.
-        ``mnist``, ``fashion-mnist``: 60,000 and 10,000 images of 28 x 28. ``cifar10``,
-        ``cifar100``: 50,000
-        and 10,000 images of 3 x 32 x 32 (fine labels). Pixels of these divided by 255.
+        16. ``linnerud``: 15 and 5 rows of three exercises, with three targets, in the units of the
+        source. ``mnist``, ``fashion-mnist``: 60,000 and 10,000 images of 28 x 28. ``cifar10``,
+        ``cifar100``: 50,000 and 10,000 images of 3 x 32 x 32 (fine labels). Pixels of these divided
+        by 255.
 
     Raises
     ------

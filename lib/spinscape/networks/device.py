@@ -42,11 +42,18 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return chosen
 
 
-def chunk_size(bytes_per_replica: float, device: torch.device, replicas: int) -> int:
+def chunk_size(
+    bytes_per_replica: float,
+    device: torch.device,
+    replicas: int,
+    *,
+    cache_bytes: int = CACHE_BYTES,
+    few: int = FEW,
+) -> int:
     """Choose how many replicas to work on at once: what fits the cache (CPU) or memory (GPU)."""
     size = max(1.0, bytes_per_replica)
     if device.type == "cpu":
-        fits = max(CACHE_BYTES // size, min(FEW, FEW_BYTES // size))
+        fits = max(cache_bytes // size, min(few, FEW_BYTES // size))
     elif device.type == "cuda":
         fits = FREE_SHARE * torch.cuda.mem_get_info(device)[0] // size
     else:
@@ -76,9 +83,7 @@ def keep_heap() -> None:
     """Make the C library keep freed blocks of up to 31 MiB for reuse.
 
     By default glibc maps every block above 128 KiB afresh and the page faults cost more than the
-    arithmetic.
-    Its threshold rises to the size of the largest mapped block that was freed, up to 32 MiB, so
-    freeing one
-    untouched block is enough; elsewhere the call does nothing.
+    arithmetic. Its threshold rises to the size of the largest mapped block that was freed, up to 32
+    MiB, so freeing one untouched block is enough; elsewhere the call does nothing.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)

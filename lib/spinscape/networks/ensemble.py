@@ -1,8 +1,7 @@
 """One representation for many networks: parameters with a leading replica axis.
 
 Training R networks, walking R walks, scanning the points of a path or of a surface are the same
-thing: many parameter settings of one
-model, one call.
+thing: many parameter settings of one model, one call.
 """
 
 from __future__ import annotations
@@ -197,8 +196,7 @@ class Ensemble:
         ----------
         rows
             ``(R', P)`` in the order of :meth:`flat`; `R'` is free if there are no buffers or this
-            ensemble has
-            one replica, else it must be R.
+            ensemble has one replica, else it must be R.
         """
         sizes = [value[0].numel() for value in self.params.values()]
         if rows.ndim != 2 or rows.shape[1] != sum(sizes):

@@ -1,21 +1,18 @@
 """One model, many parameter settings: the forward pass over a leading replica axis.
 
 Three ways to run it, chosen by the model and by the work per replica, never by the number of
-replicas or by a timing, so that
-a replica's bits depend on nothing but itself:
+replicas or by a timing, so that a replica's bits depend on nothing but itself:
 
 ``stacked``
     A plain ``nn.Sequential`` of linear layers and elementwise activations runs as batched matrix
-    products with features first,
-    ``(R, features, B)``. On a CPU the matrices are padded to whole cache lines, because the BLAS
-    kernels round
-    differently for differently aligned matrices.
+    products with features first, ``(R, features, B)``. On a CPU the matrices are padded to whole
+    cache lines, because the BLAS kernels round differently for differently aligned matrices.
 ``vmap``
     Any other model, through ``torch.func.vmap`` of ``torch.func.functional_call``.
 ``loop``
     One replica after the other: where one replica fills the device, where operations refuse
-    ``vmap`` (control flow that depends
-    on data, random numbers), and on a CPU for shapes that do not fill whole cache lines.
+    ``vmap`` (control flow that depends on data, random numbers), and on a CPU for shapes that do
+    not fill whole cache lines.
 """
 
 from __future__ import annotations
@@ -279,7 +276,7 @@ class Forward:
         devices = [x.device] if x.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             for r, column in enumerate(columns):
-                torch.manual_seed(seeds[r])
+                _seed(seeds[r], x.device)
                 weights = {name: _on_lines(p) for name, p in zip(names, column, strict=True)}
                 state = {name: value[r] for name, value in buffers.items()}
                 inputs = x if shared else _on_lines(x[r])
@@ -317,6 +314,13 @@ class Forward:
             functional_call(self.model, (first, spare), (x,))
         work = counter.get_total_flops() * batch / len(x)
         return "loop" if work > LOOP_FLOPS else "vmap"
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the generators that a model on `device` may draw from, and no other device's."""
+    torch.random.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        getattr(torch, device.type).manual_seed(seed)
 
 
 def _on_lines(tensor: Tensor) -> Tensor:

@@ -50,8 +50,7 @@ def mlp(
     -------
     nn.Sequential
         ``flatten``, ``layer1``, ``activation1``, ``layer2``, ... so that weights are named
-        ``layer1.weight``. Inputs may
-        have any shape ``(B, ...)`` of ``widths[0]`` entries.
+        ``layer1.weight``. Inputs may have any shape ``(B, ...)`` of ``widths[0]`` entries.
 
     Raises
     ------
@@ -99,11 +98,9 @@ def initialise(
         A CPU generator; one number is drawn from it, which seeds all draws for this replica.
     scheme
         ``"pytorch"``: each layer's own default law. ``"glorot"``: weights of linear and convolution
-        layers uniform in
-        ``+- sqrt(6 / (fan_in + fan_out))`` and their biases zero, as in Keras (Glorot and Bengio,
-        AISTATS 2010); other layers
-        by their default law. Or a function that resets the module it is given, in place, from
-        PyTorch's global generator.
+        layers uniform in ``+- sqrt(6 / (fan_in + fan_out))`` and their biases zero, as in Keras
+        (Glorot and Bengio, AISTATS 2010); other layers by their default law. Or a function that
+        resets the module it is given, in place, from PyTorch's global generator.
 
     Returns
     -------

@@ -1,10 +1,9 @@
 """PyTorch's optimisers on stacked parameters.
 
 An optimiser whose arithmetic is elementwise treats R stacked networks exactly as R networks apart.
-Its state tensors share the
-parameters' leading axis, so replicas can be taken out of it. On a CPU the unfused variants are
-used, whose bits do not
-depend on where in a tensor an element lies; on a GPU the fused ones, which move each number once.
+Its state tensors share the parameters' leading axis, so replicas can be taken out of it. On a CPU
+the unfused variants are used, whose bits do not depend on where in a tensor an element lies; on a
+GPU the fused ones, which move each number once.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ def factory(
     ----------
     optimiser
         ``"adam"``, ``"sgd"``, a class of ``torch.optim`` (given the learning rate and weight
-        decay), or a function of the list of
-        parameters that returns an optimiser.
+        decay), or a function of the list of parameters that returns an optimiser.
     device
         Where the parameters are.
     learning_rate, momentum, nesterov, weight_decay

@@ -4,8 +4,8 @@ The module needs the standard library only, so a command line can list the names
 anything heavy.
 
 Sources of the sums: the MNIST and Fashion-MNIST pages (LeCun, Cortes and Burges; Xiao, Rasul and
-Vollgraf,
-arXiv:1708.07747) and Krizhevsky's CIFAR page, as repeated by torchvision's dataset classes.
+Vollgraf, arXiv:1708.07747) and Krizhevsky's CIFAR page, as repeated by torchvision's dataset
+classes.
 """
 
 from __future__ import annotations

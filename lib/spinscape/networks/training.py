@@ -1,10 +1,10 @@
 """Training of many replicas of one model at once.
 
 Replica r draws its initial parameters and its sample orders from its own generator, seeded by
-``(seed, r)``. Its forward pass, gradient
-and optimiser step do not depend on which replicas run beside it, so on a CPU it has the same bits
-for every number of replicas
-and every chunk.
+``(seed, r)``. Its forward pass, gradient and optimiser step do not depend on which replicas run
+beside it, so on a CPU with one thread (as chapters run) it has the same bits for every number of
+replicas and every chunk. With several threads the BLAS library splits a chunk of one replica in
+other ways than larger ones, so there chunks of one replica agree to rounding only.
 
 >>> from spinscape.networks.datasets import load
 >>> from spinscape.networks.models import mlp
@@ -88,8 +88,7 @@ def train(
         Stop a replica at the end of the first epoch whose training loss is at most this.
     loss
         By default ``"cross_entropy"`` for classification and ``"mse"`` for regression; or a
-        per-sample loss as in
-        :func:`spinscape.networks.evaluation.evaluate`.
+        per-sample loss as in :func:`spinscape.networks.evaluation.evaluate`.
     initialisation
         See :func:`spinscape.networks.models.initialise`.
     seed
@@ -100,14 +99,13 @@ def train(
         Floating-point type of parameters and inputs.
     chunk
         Replicas that are worked on at once; by default what fits the cache (CPU) or the memory
-        (GPU). When memory runs out the
-        chunk halves and goes on from the start of the epoch. It never changes the result.
+        (GPU). When memory runs out the chunk halves and goes on from the start of the epoch. It
+        never changes the result.
     evaluate_test
         Whether to evaluate on the test samples after every epoch.
     callback
         Called after every epoch of every chunk with the epoch (from 1), the numbers of the chunk's
-        replicas and their ensemble
-        (its tensors are those in training: copy what is to be kept).
+        replicas and their ensemble (its tensors are those in training: copy what is to be kept).
 
     Returns
     -------
