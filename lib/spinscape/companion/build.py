@@ -72,9 +72,17 @@ class Stopped(BaseException):
         self.number = number
 
 
-def default_cores() -> int:
-    """Return how many chapters may run side by side: ``SPINSCAPE_CORES``, or the usable CPUs."""
+def side_by_side(wanted: int | None = None) -> int:
+    """Return how many chapters may run at once: at most one per usable CPU.
+
+    Parameters
+    ----------
+    wanted
+        A smaller number; by default the environment's ``SPINSCAPE_CORES``.
+    """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if wanted:
+        return min(wanted, usable or 1)
     asked = os.environ.get(CORES, "")
     if asked and not (asked.isdigit() and int(asked) > 0):
         raise BuildError(f"{CORES}={asked!r} is no positive number")
@@ -96,7 +104,7 @@ def build(
     layout, profile
         Which book, at which profile.
     cores
-        How many chapters run side by side; `default_cores` where it is None.
+        How many chapters run side by side, as `side_by_side` reads it.
     extra
         Further arguments for Snakemake.
     console
@@ -113,9 +121,8 @@ def build(
     """
     console = console or Console()
     begin = time.monotonic()
-    cores = cores or default_cores()
+    cores = side_by_side(cores)
     try:
-        # A build that was killed leaves processes that end within moments.
         with locked(layout.build(profile) / ".lock"):
             plan = make_plan(layout, profile)
             restore(layout, profile)
@@ -274,4 +281,4 @@ def describe(outcome: Outcome, plan_folder: Path) -> str:
     lines.append(f"Executed: {ran or 'nothing'}.")
     if outcome.index:
         lines.append(f"Done in {seconds(outcome.elapsed)}: {outcome.index}")
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)
