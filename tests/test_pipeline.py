@@ -260,6 +260,17 @@ def test_a_stopped_build_leaves_no_process_and_goes_on(built, number):
     assert ran == {"beta"}
 
 
+def test_a_killed_chapter_is_reported_and_leaves_no_kernel(failing):
+    layout, _ = failing
+    (layout.book / "beta.md").write_text(BETA, encoding="utf-8")
+    kill = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"
+    edit(layout.book / "beta.md", "print(name, ", f"{kill}\nprint(name, ")
+    _, run = build(layout)
+    assert run.returncode == 1
+    assert "beta failed in cell 2 of 2: Stopped: its process was ended" in run.stdout
+    wait_for(lambda: not processes(layout))
+
+
 def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 

@@ -147,8 +147,7 @@ def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console
     with log.open("w", encoding="utf-8") as output:
         code = _run_snakemake(_command(plan, cores, extra), output, plan, before, console)
     outcome = Outcome()
-    for path in sorted((folder / "failed").glob("*.json")):
-        outcome.failures.append(json.loads(path.read_text(encoding="utf-8")))
+    outcome.failures = _failures(plan) if code else []
     for chapter in plan.runs:
         if chapter in plan.finished() - before:
             outcome.ran[chapter] = _duration(executed(folder, chapter))
@@ -161,6 +160,23 @@ def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console
     elif not outcome.failures:
         outcome.problem = _problem(plan, log)
     return outcome
+
+
+def _failures(plan: Plan) -> list[dict[str, Any]]:
+    """Collect what chapters reported, and those that ended without a word."""
+    found = []
+    for row in read_rows(plan.folder, plan.runs, ()):
+        path = plan.folder / "failed" / f"{row.chapter}.json"
+        if path.is_file():
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+        elif row.state in ("starting", "running", "stopped"):
+            partial = plan.folder / "partial" / f"{row.chapter}.ipynb"
+            found.append(
+                {"chapter": row.chapter, "cell": row.cell, "cells": row.cells, "source": "",
+                 "exception": "Stopped", "value": "its process was ended from outside",
+                 "traceback": "", "partial": str(partial) if partial.is_file() else ""}
+            )  # fmt: skip
+    return found
 
 
 def _command(plan: Plan, cores: int, extra: Sequence[str]) -> list[str]:
