@@ -18,7 +18,7 @@ from spinscape.companion.layout import Layout
 from spinscape.companion.plan import make_plan
 from spinscape.companion.processes import locked
 from spinscape.companion.site import restore
-from toybook import REPOSITORY, edit, executed, make_book, spinscape
+from toybook import BETA, REPOSITORY, edit, executed, make_book, spinscape
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_first_build_runs_everything(built):
     assert "alpha" in status
     assert "MiB" in status
     assert "mathjax/tex-chtml.js" in page
-    assert "thebe" not in page
+    assert "THEBE_JS_URL" not in page
 
 
 def test_the_executed_notebook_says_what_made_it(built):
@@ -178,7 +178,7 @@ def test_a_failing_chapter_is_reported_and_the_other_runs(failing):
 
 def test_a_repaired_chapter_runs_alone(failing):
     layout, _ = failing
-    edit(layout.book / "beta.md", "print(1 / 0, ", "print(name, ")
+    (layout.book / "beta.md").write_text(BETA, encoding="utf-8")
     ran, run = build(layout)
     assert run.returncode == 0, run.stdout
     assert ran == {"beta"}
@@ -187,21 +187,22 @@ def test_a_repaired_chapter_runs_alone(failing):
 
 def test_a_dead_kernel_and_unknown_numbers_are_reported(failing):
     layout, _ = failing
-    original = (layout.book / "beta.md").read_text(encoding="utf-8")
+    (layout.book / "beta.md").write_text(BETA, encoding="utf-8")
     edit(layout.book / "beta.md", "print(name, ", "import os; os._exit(3)\nprint(name, ")
     _, run = build(layout)
     assert run.returncode == 1
     assert "beta failed in cell 2 of 2: DeadKernelError: the kernel died" in run.stdout
-    (layout.book / "beta.md").write_text(original + "\n{{ parameters.nam }}\n", encoding="utf-8")
+    (layout.book / "beta.md").write_text(BETA + "\n{{ parameters.nam }}\n", encoding="utf-8")
     _, run = build(layout)
     assert run.returncode == 1
     assert "beta: unknown number 'parameters.nam'. Did you mean 'parameters.name'" in run.stdout
-    (layout.book / "beta.md").write_text(original, encoding="utf-8")
 
 
 def test_a_broken_page_leaves_the_earlier_site(failing):
     layout, _ = failing
-    original = (layout.book / "beta.md").read_text(encoding="utf-8")
+    (layout.book / "beta.md").write_text(BETA, encoding="utf-8")
+    _, run = build(layout)
+    assert run.returncode == 0, run.stdout
     before = (layout.html("quick") / "beta.html").read_text(encoding="utf-8")
     edit(layout.book / "beta.md", "# Beta", "# Beta\n\n[nowhere](missing.md)")
     _, run = build(layout)
@@ -209,7 +210,6 @@ def test_a_broken_page_leaves_the_earlier_site(failing):
     assert "The site could not be built." in run.stdout
     assert "missing.md" in run.stdout
     assert (layout.html("quick") / "beta.html").read_text(encoding="utf-8") == before
-    (layout.book / "beta.md").write_text(original, encoding="utf-8")
 
 
 def test_a_second_build_in_the_folder_is_refused(built):
@@ -258,6 +258,17 @@ def test_a_stopped_build_leaves_no_process_and_goes_on(built, number):
     ran, run = build(layout)
     assert run.returncode == 0, run.stdout
     assert ran == {"beta"}
+
+
+def test_a_killed_chapter_is_reported_and_leaves_no_kernel(failing):
+    layout, _ = failing
+    (layout.book / "beta.md").write_text(BETA, encoding="utf-8")
+    kill = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"
+    edit(layout.book / "beta.md", "print(name, ", f"{kill}\nprint(name, ")
+    _, run = build(layout)
+    assert run.returncode == 1
+    assert "beta failed in cell 2 of 2: Stopped: its process was ended" in run.stdout
+    wait_for(lambda: not processes(layout))
 
 
 def text_of(path: Path) -> str:

@@ -72,9 +72,17 @@ class Stopped(BaseException):
         self.number = number
 
 
-def default_cores() -> int:
-    """Return how many chapters may run side by side: ``SPINSCAPE_CORES``, or the usable CPUs."""
+def side_by_side(wanted: int | None = None) -> int:
+    """Return how many chapters may run at once: at most one per usable CPU.
+
+    Parameters
+    ----------
+    wanted
+        A smaller number; by default the environment's ``SPINSCAPE_CORES``.
+    """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if wanted:
+        return min(wanted, usable or 1)
     asked = os.environ.get(CORES, "")
     if asked and not (asked.isdigit() and int(asked) > 0):
         raise BuildError(f"{CORES}={asked!r} is no positive number")
@@ -96,7 +104,7 @@ def build(
     layout, profile
         Which book, at which profile.
     cores
-        How many chapters run side by side; `default_cores` where it is None.
+        How many chapters run side by side, as `side_by_side` reads it.
     extra
         Further arguments for Snakemake.
     console
@@ -113,9 +121,8 @@ def build(
     """
     console = console or Console()
     begin = time.monotonic()
-    cores = cores or default_cores()
+    cores = side_by_side(cores)
     try:
-        # A build that was killed leaves processes that end within moments.
         with locked(layout.build(profile) / ".lock"):
             plan = make_plan(layout, profile)
             restore(layout, profile)
@@ -138,8 +145,7 @@ def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console
     with log.open("w", encoding="utf-8") as output:
         code = _run_snakemake(_command(plan, cores, extra), output, plan, before, console)
     outcome = Outcome()
-    for path in sorted((folder / "failed").glob("*.json")):
-        outcome.failures.append(json.loads(path.read_text(encoding="utf-8")))
+    outcome.failures = _failures(plan) if code else []
     for chapter in plan.runs:
         if chapter in plan.finished() - before:
             outcome.ran[chapter] = _duration(executed(folder, chapter))
@@ -152,6 +158,23 @@ def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console
     elif not outcome.failures:
         outcome.problem = _problem(plan, log)
     return outcome
+
+
+def _failures(plan: Plan) -> list[dict[str, Any]]:
+    """Collect what chapters reported, and those that ended without a word."""
+    found = []
+    for row in read_rows(plan.folder, plan.runs, ()):
+        path = plan.folder / "failed" / f"{row.chapter}.json"
+        if path.is_file():
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+        elif row.state in ("starting", "running", "stopped"):
+            partial = plan.folder / "partial" / f"{row.chapter}.ipynb"
+            found.append(
+                {"chapter": row.chapter, "cell": row.cell, "cells": row.cells, "source": "",
+                 "exception": "Stopped", "value": "its process was ended from outside",
+                 "traceback": "", "partial": str(partial) if partial.is_file() else ""}
+            )  # fmt: skip
+    return found
 
 
 def _command(plan: Plan, cores: int, extra: Sequence[str]) -> list[str]:
@@ -270,4 +293,4 @@ def describe(outcome: Outcome, plan_folder: Path) -> str:
     lines.append(f"Executed: {ran or 'nothing'}.")
     if outcome.index:
         lines.append(f"Done in {seconds(outcome.elapsed)}: {outcome.index}")
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)

@@ -144,11 +144,13 @@ def data(
             found = datasets.load(each, download=name is not None)
         except datasets.DataError as error:
             missing = True
-            typer.echo(f"{each}: {error}")
+            typer.echo(f"{each}: {error}" if name else f"{each}: not found")
         else:
             typer.echo(f"{each}: {found.source}")
     if missing and name:
         raise typer.Exit(1)
+    if missing:
+        typer.echo("'spinscape data NAME' fetches a data set, or says how to provide it.")
 
 
 def _print(table: Table) -> None:

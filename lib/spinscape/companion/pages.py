@@ -37,7 +37,8 @@ def clean_outputs(page: NotebookNode, box: Callable[[str], str | None]) -> None:
         if cell.cell_type != "code":
             continue
         captioned = "figure" in cell.metadata.get("mystnb", {})
-        kept, boxes = [], []
+        kept: list[NotebookNode] = []
+        boxes: list[NotebookNode] = []
         for output in cell.outputs:
             claim = _claim(output)
             if claim:

@@ -11,6 +11,7 @@ import importlib
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from nbformat import NotebookNode
 from spinscape.companion import chapters, pages
 from spinscape.companion.layout import BookError, Layout
 from spinscape.companion.plan import REPOSITORY, executed
+from spinscape.companion.processes import die_with_parent
 from spinscape.companion.prose import fill
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
@@ -198,6 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", required=True)
     parser.add_argument("--mark", type=Path, required=True)
     given = parser.parse_args(arguments)
+    die_with_parent(signal.SIGTERM)()
     given.mark.parent.mkdir(parents=True, exist_ok=True)
     for old in (*given.mark.parent.glob("stage-*"), *given.mark.parent.glob("site-*")):
         old.unlink()

@@ -1,0 +1,95 @@
+"""What a build shows while it runs, and how many chapters run at once."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from spinscape.companion import plan
+from spinscape.companion.build import BuildError, Outcome, describe, side_by_side
+from spinscape.companion.live import Display, Row, read_rows
+from toybook import make_book
+
+
+def test_rows_come_from_progress_files(tmp_path):
+    folder = tmp_path / "progress"
+    folder.mkdir()
+    content = {"chapter": "a", "state": "running", "cell": 2, "cells": 9, "started": 0, "at": 5}
+    (folder / "a.json").write_text(json.dumps(content))
+    (folder / "a.bar").write_text("training: 3%")
+    (folder / "b.json").write_text(json.dumps(content | {"chapter": "b", "state": "done"}))
+    (folder / "c.json").write_text("{")
+    rows = read_rows(tmp_path, ["a", "b", "c", "d"], ["d"])
+    assert [row.state for row in rows] == ["running", "done", "waiting", "up to date"]
+    assert rows[0].bar == "training: 3%"
+    assert rows[1] == Row("b", "done", 2, 9, "", 5.0)
+    assert rows[0].line().startswith("a  running  cell 2 of 9  ")
+
+
+def show(terminal: bool, updates: list[list[Row]]) -> str:
+    text = io.StringIO()
+    display = Display(Console(file=text, force_terminal=terminal, width=100))
+    with display.open():
+        for rows in updates:
+            display.update(rows, "profile quick: [building]")
+    return text.getvalue()
+
+
+def test_without_a_terminal_a_line_comes_on_each_change():
+    running = Row("a", "running", 1, 3, "[###  ]")
+    lines = show(False, [[running], [running], [Row("a", "running", 2, 3)], [Row("a", "done")]])
+    assert lines.splitlines() == [
+        "a  running  cell 1 of 3  [###  ]",
+        "profile quick: [building]",
+        "a  running  cell 2 of 3",
+        "a  done",
+    ]
+
+
+def test_on_a_terminal_a_table_shows_bars_as_they_are():
+    text = show(True, [[Row("a", "running", 1, 3, "[red]50%[/red]")]])
+    assert "[red]50%[/red]" in text
+    assert "1/3" in text
+
+
+def test_a_report_without_a_traceback_is_worded_too(tmp_path):
+    report = {"chapter": "a", "cell": 0, "cells": 0, "source": "", "exception": "OSError",
+              "value": "no room", "traceback": "", "partial": ""}  # fmt: skip
+    text = describe(Outcome(failures=[report]), tmp_path)
+    assert "a failed in cell 0 of 0: OSError: no room" in text
+    assert "Executed: nothing." in text
+
+
+def test_chapters_side_by_side_are_at_most_the_cpus(monkeypatch):
+    usable = side_by_side()
+    assert side_by_side(1) == 1
+    assert side_by_side(10_000) == usable
+    monkeypatch.setenv("SPINSCAPE_CORES", "1")
+    assert side_by_side() == 1
+    monkeypatch.setenv("SPINSCAPE_CORES", "-1")
+    with pytest.raises(BuildError, match="SPINSCAPE_CORES"):
+        side_by_side()
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "gpus"), [("auto", True, 1), ("cpu", True, 0), ("cuda", False, 0)]
+)
+def test_a_chapter_takes_the_gpu_where_it_may_and_there_is_one(
+    tmp_path, monkeypatch, device, visible, gpus
+):
+    layout = make_book(tmp_path)
+    text = (layout.book / "beta.md").read_text(encoding="utf-8")
+    line = f'device: str = "{device}"  # {{auto | cpu | cuda}}\nname: str = "digits"'
+    (layout.book / "beta.md").write_text(text.replace('name: str = "digits"', line))
+    monkeypatch.setattr(plan, "gpu_visible", lambda: visible)
+    runs = plan.make_plan(layout, "quick").runs
+    assert runs["beta"].gpu == gpus
+    assert runs["alpha"].gpu == 0
+
+
+def test_a_hidden_gpu_is_not_counted(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not plan.gpu_visible()
