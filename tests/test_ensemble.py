@@ -159,9 +159,7 @@ def test_regression():
     x, _ = data(50, 4)
     y = torch.rand(50, 3)
     found = evaluate(many, x, y, loss="mse")
-    assert found.loss[1] == pytest.approx(
-        float(F.mse_loss(many.module(1)(x).detach(), y)), abs=1e-6
-    )
+    assert found.loss[1] == pytest.approx(float(F.mse_loss(many.module(1)(x).detach(), y)), abs=1e-6)
     assert np.isnan(found.accuracy).all()
 
 

@@ -77,9 +77,7 @@ def test_chapters_side_by_side_are_at_most_the_cpus(monkeypatch):
 @pytest.mark.parametrize(
     ("device", "visible", "gpus"), [("auto", True, 1), ("cpu", True, 0), ("cuda", False, 0)]
 )
-def test_a_chapter_takes_the_gpu_where_it_may_and_there_is_one(
-    tmp_path, monkeypatch, device, visible, gpus
-):
+def test_a_chapter_takes_the_gpu_where_it_may_and_there_is_one(tmp_path, monkeypatch, device, visible, gpus):
     layout = make_book(tmp_path)
     text = (layout.book / "beta.md").read_text(encoding="utf-8")
     line = f'device: str = "{device}"  # {{auto | cpu | cuda}}\nname: str = "digits"'

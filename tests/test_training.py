@@ -118,9 +118,7 @@ def test_float64_oracle(few):
     """Two epochs of gradient descent, with the back-propagation written out in numpy."""
     model = mlp([64, 12, 10], activation="tanh")
     options = {"optimiser": "sgd", "learning_rate": 0.3, "weight_decay": 0.01}
-    made = train(
-        model, few, replicas=2, batch_size=48, epochs=2, dtype=torch.float64, seed=1, **options
-    )
+    made = train(model, few, replicas=2, batch_size=48, epochs=2, dtype=torch.float64, seed=1, **options)
     generator = generator_of(1, 1)
     start, _ = initialise(model, generator)
     w1, b1, w2, b2 = (value.double().numpy().copy() for value in start.values())
@@ -216,9 +214,7 @@ def test_other_errors_pass_through(few, monkeypatch):
 
 
 def test_learns_digits(digits):
-    made = train(
-        mlp([64, 64, 10]), digits, replicas=8, batch_size=64, epochs=12, learning_rate=5e-3
-    )
+    made = train(mlp([64, 64, 10]), digits, replicas=8, batch_size=64, epochs=12, learning_rate=5e-3)
     history = made.history
     assert history.test_accuracy[-1].min() > 0.93
     found = evaluate(made, digits.x_test, digits.y_test)
@@ -248,9 +244,7 @@ def test_stops_at_a_training_loss(few):
 
 def test_diverged_replicas_are_named_and_not_averaged(few):
     with pytest.warns(DivergenceWarning, match="5 of 5 replicas diverged"):
-        made = train(
-            mlp([64, 16, 16, 10]), few, replicas=5, epochs=4, optimiser="sgd", learning_rate=1e12
-        )
+        made = train(mlp([64, 16, 16, 10]), few, replicas=5, epochs=4, optimiser="sgd", learning_rate=1e12)
     assert made.history.diverged.all()
     assert (made.history.diverged_epoch == made.history.epochs_run).all()
     assert np.isnan(made.history.final("train_loss")).all()

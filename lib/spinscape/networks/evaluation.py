@@ -166,9 +166,7 @@ def _in_chunks(
     keep_heap()
     device = ensemble.device
     x = x.to(device, ensemble.dtype if x.is_floating_point() else x.dtype)
-    size = chunk or chunk_size(
-        _bytes(ensemble, x), device, ensemble.replicas, cache_bytes=CHUNK_BYTES, few=1
-    )
+    size = chunk or chunk_size(_bytes(ensemble, x), device, ensemble.replicas, cache_bytes=CHUNK_BYTES, few=1)
     results: list[T] = []
     start = 0
     with torch.no_grad():
