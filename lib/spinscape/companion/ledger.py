@@ -169,7 +169,8 @@ def record(
         raise ValueError(f"the interval {interval} is upside down")
     rows = {}
     for name, value in values.items():
-        low, high = interval or getattr(value, "interval", (math.nan, math.nan))
+        ends: tuple[float, float] = getattr(value, "interval", (math.nan, math.nan))
+        low, high = ends if interval is None else interval
         count = n if n is not None else getattr(value, "n", None)
         rows[name] = {
             "value": _number(value),

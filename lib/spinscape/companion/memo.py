@@ -36,6 +36,9 @@ T = TypeVar("T")
 
 ENVIRONMENT = "SPINSCAPE_MEMO"
 
+# A key names the code that this process imported, whatever becomes of the files while it runs.
+provenance.freeze()
+
 
 class MemoWarning(UserWarning):
     """A stored result could not be read or written; it is computed instead."""
@@ -173,8 +176,7 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor | np.ndarray):
         name = f"t{len(tensors)}"
         kind = "tensor" if isinstance(value, torch.Tensor) else "array"
-        array = value if kind == "array" else value.detach().cpu()
-        tensors[name] = torch.as_tensor(array).contiguous().clone()
+        tensors[name] = torch.as_tensor(value).detach().cpu().contiguous().clone()
         return {kind: name}
     if isinstance(value, torch.nn.Module):
         return {"module": _architecture(value)}

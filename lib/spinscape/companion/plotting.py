@@ -34,7 +34,7 @@ STYLE: dict[str, Any] = {
 
 def use_style() -> None:
     """Set the book's style for all figures of a chapter."""
-    plt.rcParams.update(STYLE)
+    plt.style.use(STYLE)
 
 
 def colours(n: int) -> list[tuple[float, ...]]:

@@ -19,6 +19,18 @@ NOT_IN_A_RUN = ("spinscape.companion.predicates",)
 _VERSIONED = ("torch", "numpy", "scipy", "scikit-learn", PACKAGE)
 
 
+_frozen: dict[Path, bytes] = {}
+
+
+def freeze() -> None:
+    """Keep the library's sources as they are now, so that hashes in this process speak of them."""
+    _frozen.update({path: path.read_bytes() for path in (LIBRARY / PACKAGE).rglob("*.py")})
+
+
+def _source_bytes(path: Path) -> bytes:
+    return _frozen.get(path) or path.read_bytes()
+
+
 def module_closure(start: Iterable[str] | str, *, library: Path = LIBRARY) -> dict[str, Path]:
     """Find the library modules that some code can import, directly or through others.
 
@@ -51,7 +63,7 @@ def module_closure(start: Iterable[str] | str, *, library: Path = LIBRARY) -> di
             continue
         found[name] = path
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        names.extend(_imports(ast.parse(path.read_bytes()), package))
+        names.extend(_imports(ast.parse(_source_bytes(path)), package))
     return dict(sorted(found.items()))
 
 
@@ -93,7 +105,7 @@ def chapter_library_hash(code: str, *, library: Path = LIBRARY) -> str:
 def _digest(closure: dict[str, Path]) -> str:
     total = hashlib.sha256()
     for name, path in closure.items():
-        total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        total.update(f"{name} {hashlib.sha256(_source_bytes(path)).hexdigest()}\n".encode())
     return total.hexdigest()
 
 

@@ -105,7 +105,7 @@ def _one(
         return functional.cross_entropy(functional_call(ensemble.model, (weights, buffers), (x,)), y)
 
     def curvature(v: dict[str, Tensor]) -> float:
-        _, product = jvp(grad(loss), (params,), (v,))
+        product = jvp(grad(loss), (params,), (v,))[1]
         return float(sum((v[name] * product[name]).sum(dtype=torch.float64) for name in v))
 
     state = np.random.SeedSequence([seed, r]).generate_state(1, np.uint64)
