@@ -70,3 +70,14 @@ def test_page_false_alarms_and_power() -> None:
 
 def test_holm_by_hand() -> None:
     assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_falling_tells_nothing_of_constant_curves() -> None:
+    t = np.arange(6.0)
+    curves = np.stack([np.tile(-t, (5, 1)), np.tile(t, (5, 1)), np.zeros((5, 6))])
+    found = statistics.falling(curves)
+    assert found.rank.tolist() == [[-1.0] * 5, [1.0] * 5, [0.0] * 5]
+    assert found.pvalue[0] < 0.01
+    assert found.pvalue[1] > 0.99
+    assert np.isnan(found.pvalue[2])
+    assert statistics.holm([]).size == 0

@@ -143,9 +143,44 @@ def page_increasing(table: ArrayLike) -> float:
     return page_decreasing(-np.asarray(table, float))
 
 
+@dataclass(frozen=True)
+class Trend:
+    """Whether curves fall, for several conditions tested at once.
+
+    Attributes
+    ----------
+    rank
+        Spearman's correlation of each curve with time, shape (S, n); 0 for a constant curve.
+    pvalue
+        P value of Page's test that the curves fall, after Holm's correction, shape (S,); NaN where all
+        curves of a condition are constant and nothing could be seen.
+    """
+
+    rank: NDArray[np.float64]
+    pvalue: NDArray[np.float64]
+
+
+def falling(curves: ArrayLike) -> Trend:
+    """Test whether curves fall with time, condition by condition.
+
+    Parameters
+    ----------
+    curves
+        Shape (S, n, T): conditions by independent seeds by times.
+    """
+    values = np.asarray(curves, float)
+    rank = np.nan_to_num(spearman_rows(np.arange(values.shape[-1]), values))
+    told = np.ptp(values, axis=-1).any(axis=-1)
+    pvalue = np.full(len(values), np.nan)
+    pvalue[told] = holm([page_decreasing(table) for table in values[told]])
+    return Trend(rank, pvalue)
+
+
 def holm(pvalues: ArrayLike) -> NDArray[np.float64]:
     """Holm's step-down adjustment of several p values, in their order (Holm 1979)."""
     p = np.asarray(pvalues, float)
+    if len(p) == 0:
+        return p
     order = np.argsort(p)
     stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
     adjusted = np.empty_like(p)

@@ -142,14 +142,18 @@ def weight_scale(rows: Rows, _: Parameters) -> Verdict:
 
 def downhill_fraction(rows: Rows, _: Parameters) -> Verdict:
     """Whether the fraction of trials below the trained loss falls with t, at both step sizes."""
-    tests = _starting(rows, "trend_p_")
-    fell = {name: row.value < SIGNIFICANT for name, row in tests.items()}
-    ranks = _starting(rows, "trend_rank_")
+    tests = {name: row.value for name, row in _starting(rows, "trend_p_").items()}
+    fell = {name: p < SIGNIFICANT for name, p in tests.items() if math.isfinite(p)}
     said = "; ".join(
         f"{name.removeprefix('trend_rank_')}: rank correlation with t {_show(row)}"
-        for name, row in ranks.items()
+        for name, row in _starting(rows, "trend_rank_").items()
+        if name.replace("rank", "p") in fell
     )
     said += f"; falls significantly for {sum(fell.values())} of {len(fell)} step sizes."
+    if len(fell) < len(tests):
+        said += f" At {len(tests) - len(fell)} the fraction never changed, which tells nothing."
+    if not fell:
+        return Verdict(NOT_TESTED, "At no step size did the fraction change, which tells nothing.")
     if all(fell.values()):
         return Verdict(REPRODUCED, said)
     return Verdict(PARTLY if any(fell.values()) else NOT_REPRODUCED, said)
