@@ -9,6 +9,11 @@ from collections.abc import Mapping
 
 from spinscape.companion.ledger import OUTCOMES, SOURCES, Claim, Measurement, Records, Verdict
 
+FEW = 8
+"""Up to this many measurements of a row are shown without a click."""
+
+ACRONYMS = {"rsb": "RSB"}
+
 
 def page(
     claims: Mapping[str, Claim],
@@ -96,7 +101,8 @@ def _card(claim: Claim, verdict: Verdict, records: Records | None) -> str:
     ]
     if rows:
         items = "".join(f"<li>{_text(measured(name, row))}</li>" for name, row in rows.items())
-        lines.append(f"<details><summary>Measured</summary><ul>{items}</ul></details>")
+        shown = " open" if len(rows) <= FEW else ""
+        lines.append(f"<details{shown}><summary>Measured</summary><ul>{items}</ul></details>")
     lines.append(f"<details><summary>What is checked</summary><p>{_text(claim.check)}</p></details>")
     if figure:
         lines.append(f'<p><a href="{claim.chapter}.html#{figure}">Figure</a></p>')
@@ -117,7 +123,7 @@ def _kind(verdict: Verdict) -> str:
 
 
 def _title(chapter: str) -> str:
-    words = chapter.replace("_", " ")
+    words = " ".join(ACRONYMS.get(word, word) for word in chapter.split("_"))
     return words[0].upper() + words[1:]
 
 

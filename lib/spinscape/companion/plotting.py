@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from spinscape import statistics
 
@@ -110,3 +110,22 @@ def bands(
         band(axes, at, rows, label=label, colour=colour, **line)
     if legend is not None:
         axes.legend(title=legend, fontsize=8, title_fontsize=8)
+
+
+def log_density(values: ArrayLike, bins: ArrayLike) -> NDArray[np.float64]:
+    """Return the density per decade of positive values, for a logarithmic abscissa.
+
+    Parameters
+    ----------
+    values
+        Any shape; zeros count in the total and lie in no bin.
+    bins
+        Edges, positive and increasing, shape (B + 1,).
+
+    Returns
+    -------
+    ndarray
+        Shape (B,); its sum times the bins' width in decades is the share of values within the edges.
+    """
+    counts, edges = np.histogram(np.asarray(values, float), bins=np.asarray(bins, float))
+    return counts / np.size(values) / np.diff(np.log10(edges))

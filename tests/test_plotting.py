@@ -1,0 +1,39 @@
+"""Figures: densities that integrate, bands where the interval is."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pytest
+
+from spinscape import statistics
+from spinscape.companion import plotting
+
+
+def test_density_per_decade_integrates_to_the_share_inside() -> None:
+    values = np.array([0.0, 0.002, 0.02, 0.2, 5.0])
+    bins = np.geomspace(1e-3, 1, 31)
+    assert plotting.log_density(values, bins).sum() * 0.1 == pytest.approx(3 / 5)
+
+
+def test_a_band_is_the_interval_of_the_mean() -> None:
+    samples = np.random.default_rng(0).normal(size=(6, 4))
+    _, axes = plotting.panels(1)
+    plotting.band(axes[0, 0], np.arange(4), samples, label="x")
+    found = statistics.mean(samples)
+    edges = axes[0, 0].collections[0].get_paths()[0].vertices[:, 1]
+    assert edges.min() == pytest.approx(found.low.min())
+    assert edges.max() == pytest.approx(found.high.max())
+    np.testing.assert_allclose(axes[0, 0].lines[0].get_ydata(), found.value)
+
+
+def test_one_line_per_condition_with_abscissas_of_its_own() -> None:
+    x = np.array([[1.0, 2.0], [10.0, 20.0]])
+    _, axes = plotting.panels(1)
+    plotting.bands(axes[0, 0], x, np.ones((2, 3, 2)), ["a", "b"], legend="condition")
+    assert [line.get_xdata().tolist() for line in axes[0, 0].lines] == x.tolist()
+    assert axes[0, 0].get_legend().get_title().get_text() == "condition"
+    assert len(set(plotting.colours(5))) == 5
