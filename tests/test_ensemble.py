@@ -418,7 +418,7 @@ def test_damaged_file(tmp_path, how):
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
-    from spinscape.networks import _storage
+    from spinscape.networks import storage
 
     path = tmp_path / "one.safetensors"
     many = ensemble_of(lambda: mlp([4, 3]), 2)
@@ -427,7 +427,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(_storage, "save_file", fail)
+    monkeypatch.setattr(storage, "save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         many[0].save(path)
     assert Ensemble.load(path, many.model).replicas == 2

@@ -9,9 +9,10 @@ from scipy import stats
 from torch import nn
 from torch.nn import functional
 
+from spinscape.landscape.downhill import downhill_walks, expected_fraction
 from spinscape.landscape.flatness import hessian_trace
 from spinscape.landscape.kinks import kink_rise
-from spinscape.landscape.walks import downhill_walks, expected_fraction, random_walks
+from spinscape.landscape.walks import random_walks
 from spinscape.landscape.weights import magnitudes
 from spinscape.networks.ensemble import Ensemble
 

@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from spinscape.companion import provenance
+from spinscape.networks import storage
 from spinscape.networks._files import cache_folder
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.device import resolve_device
@@ -35,6 +35,7 @@ from spinscape.networks.device import resolve_device
 T = TypeVar("T")
 
 ENVIRONMENT = "SPINSCAPE_MEMO"
+TREE = "tree"
 
 # A key names the code that this process imported, whatever becomes of the files while it runs.
 provenance.freeze()
@@ -73,7 +74,7 @@ def remember(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     if path.exists():
         try:
             return _read(path, models)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (storage.CorruptFileError, OSError, ValueError, KeyError, TypeError) as error:
             warnings.warn(
                 f"the stored result {path} is not whole ({error}); computing it again",
                 MemoWarning,
@@ -82,7 +83,7 @@ def remember(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     result = function(*args, **kwargs)
     try:
         _write(path, result)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         warnings.warn(f"the result could not be stored: {error}", MemoWarning, stacklevel=2)
     return result
 
@@ -214,35 +215,12 @@ def _decode(tree: Any, tensors: Mapping[str, torch.Tensor], models: Mapping[str,
     return tuple(items) if kind == "tuple" else items
 
 
-def _checksum(tree: str, tensors: Mapping[str, torch.Tensor]) -> str:
-    total = hashlib.sha256(tree.encode())
-    for name in sorted(tensors):
-        total.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
-        total.update(_bytes(tensors[name]).data)
-    return total.hexdigest()
-
-
 def _write(path: Path, result: Any) -> None:
     tensors: dict[str, torch.Tensor] = {}
-    tree = json.dumps(_encode(result, tensors), sort_keys=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        metadata = {"tree": tree, "sha256": _checksum(tree, tensors)}
-        try:
-            save_file(tensors, aside, metadata=metadata)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    tree = json.dumps(_encode(result, tensors), sort_keys=True).encode()
+    storage.write(path, {TREE: torch.frombuffer(bytearray(tree), dtype=torch.uint8), **tensors})
 
 
 def _read(path: Path, models: Mapping[str, torch.nn.Module]) -> Any:
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    tree = metadata["tree"]
-    if _checksum(tree, tensors) != metadata["sha256"]:
-        raise ValueError("its checksum differs")
-    return _decode(json.loads(tree), tensors, models)
+    tensors = storage.read(path)
+    return _decode(json.loads(tensors[TREE].numpy().tobytes()), tensors, models)

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spinscape.networks._storage import CorruptFileError, read, write
 from spinscape.networks.device import resolve_device
 from spinscape.networks.evaluation import Evaluation, evaluate, outputs
 from spinscape.networks.history import History
+from spinscape.networks.storage import CorruptFileError, read, write
 
 __all__ = ["CorruptFileError", "Ensemble", "Evaluation", "History", "evaluate", "outputs"]
 

@@ -1,0 +1,34 @@
+"""Gaussian steps in the space of parameters: where walkers stand, and what each of them draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spinscape.networks.ensemble import Ensemble
+
+
+def check(sigmas: list[float], steps: int, walks: int) -> None:
+    """Refuse step sizes that are not positive and counts below 1."""
+    if not sigmas or min(sigmas) <= 0:
+        raise ValueError(f"step sizes must be positive, not {sigmas}")
+    if steps < 1 or walks < 1:
+        raise ValueError(f"steps and walks must be at least 1, not {steps} and {walks}")
+
+
+def repeat(ensemble: Ensemble, shape: tuple[int, int, int]) -> Ensemble:
+    """Every network once per step size and walk, in the order (S, R, W)."""
+    index = torch.arange(shape[1]).repeat_interleave(shape[2]).repeat(shape[0])
+    return ensemble[index]
+
+
+def generator(seed: int, network: int, walk: int) -> torch.Generator:
+    """Return the generator of one walk; it depends on nothing but the three numbers."""
+    state = np.random.SeedSequence([seed, network, walk]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> 1))
+
+
+def draw(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw standard normals on the CPU, so that every device sees the same, in the type of `like`."""
+    return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
