@@ -96,12 +96,11 @@ def downhill_walks(
     here = repeat(ensemble, shape)
     x, y = x.to(ensemble.device), y.to(ensemble.device)
     trained = torch.from_numpy(evaluate(here, x, y).loss)
-    sizes = torch.tensor(sigmas, dtype=torch.float64).repeat_interleave(shape[1] * walks)
-    generators = [generator(seed, r, w) for _ in sigmas for r in range(shape[1])
-                  for w in range(walks)]  # fmt: skip
+    sizes = torch.tensor(sigmas, dtype=torch.float64)
+    generators = [generator(seed, r, w) for r in range(shape[1]) for w in range(walks)]
     fractions, losses, moved = [], [trained], []
     for _ in track(range(steps), "downhill walks"):
-        fraction, here, current = _downhill_step(here, x, y, sizes, generators, trained, losses[-1], trials)
+        fraction, here, current = _step(here, x, y, sizes, generators, trained, losses[-1], trials)
         fractions.append(fraction)
         moved.append(fraction > 0)
         losses.append(current)
@@ -114,7 +113,7 @@ def downhill_walks(
     )
 
 
-def _downhill_step(
+def _step(
     here: Ensemble,
     x: Tensor,
     y: Tensor,
@@ -124,29 +123,34 @@ def _downhill_step(
     current: Tensor,
     trials: int,
 ) -> tuple[Tensor, Ensemble, Tensor]:
-    """Draw, look and move for all walkers; as many walkers at once as the trials' memory allows."""
+    """Draw, look and move for all walkers, in the order (S, R W); one draw serves every step size."""
     params = {name: p.clone() for name, p in here.params.items()}
-    now, fraction = current.clone(), torch.zeros(len(sizes), dtype=torch.float64)
+    now, fraction = current.clone(), torch.zeros(len(current), dtype=torch.float64)
     bytes_each = trials * sum(p[0].numel() * p.element_size() for p in params.values())
-    for group in torch.arange(len(sizes)).split(max(1, TRIAL_BYTES // bytes_each)):
-        points = {
-            name: torch.stack(
-                [p[i] + sizes[i].to(p.dtype).to(p.device) * draw((trials, *p.shape[1:]), p, generators[i])
-                 for i in group]
-            ).flatten(0, 1)
-            for name, p in params.items()
-        }  # fmt: skip
-        buffers = {name: b[group].repeat_interleave(trials, 0) for name, b in here.buffers.items()}
-        found = torch.from_numpy(evaluate(Ensemble(here.model, points, buffers), x, y).loss)
-        below = found.reshape(len(group), trials) < trained[group, None]
-        fraction[group] = below.double().mean(1)
-        for row, walker in enumerate(group.tolist()):
-            if below[row].any():
+    at_once = max(1, TRIAL_BYTES // bytes_each)
+    for walker, source in enumerate(generators):
+        noise = {name: draw((trials, *p.shape[1:]), p, source) for name, p in params.items()}
+        for sigma in torch.arange(len(sizes)).split(at_once):
+            group = sigma * len(generators) + walker
+            points = {
+                name: (p[group, None] + _column(sizes[sigma], p) * noise[name]).flatten(0, 1)
+                for name, p in params.items()
+            }
+            buffers = {name: b[group].repeat_interleave(trials, 0) for name, b in here.buffers.items()}
+            found = torch.from_numpy(evaluate(Ensemble(here.model, points, buffers), x, y).loss)
+            below = found.reshape(len(group), trials) < trained[group, None]
+            fraction[group] = below.double().mean(1)
+            for row in below.any(1).nonzero().flatten().tolist():
                 chosen = row * trials + int(below[row].int().argmax())
-                now[walker] = found[chosen]
+                now[group[row]] = found[chosen]
                 for name, p in params.items():
-                    p[walker] = points[name][chosen]
+                    p[group[row]] = points[name][chosen]
     return fraction, Ensemble(here.model, params, here.buffers), now
+
+
+def _column(sizes: Tensor, like: Tensor) -> Tensor:
+    """Shape step sizes (S,) so that they multiply ``(S, trials, ...)``."""
+    return sizes.to(like).view(-1, *[1] * like.ndim)
 
 
 def expected_fraction(
