@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
+
+from small import network
+from spinscape.networks.ensemble import Ensemble
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +21,16 @@ def real_data() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture
+def data() -> tuple[torch.Tensor, torch.Tensor]:
+    """Sixty inputs of six numbers with labels in three classes."""
+    g = torch.Generator().manual_seed(1)
+    return torch.rand(60, 6, generator=g), torch.randint(0, 3, (60,), generator=g)
+
+
+@pytest.fixture
+def ensemble() -> Ensemble:
+    """Three small networks."""
+    return Ensemble.from_modules([network(s) for s in range(3)])

@@ -7,7 +7,8 @@ Thresholds, fixed before any run was looked at:
 - it ends on a plateau when the slope of its last quarter is at most a tenth of the steepest's;
 - test follows train when the rank correlation is at least 0.9;
 - "about 0.1" means within a factor of the square root of 2;
-- the downhill fraction falls when Page's test says so at 5% after Holm's correction.
+- the downhill fraction falls when Page's test says so at 5% after Holm's correction, and rises when
+  the interval of its rank correlation with time lies above zero.
 
 A whole interval has to lie on one side of a threshold; where it straddles, nothing is decided.
 """
@@ -149,14 +150,22 @@ def downhill_fraction(rows: Rows, _: Parameters) -> Verdict:
         for name, row in _starting(rows, "trend_rank_").items()
         if name.replace("rank", "p") in fell
     )
-    said += f"; falls significantly for {sum(fell.values())} of {len(fell)} step sizes."
+    ranks = {name: rows[name.replace("trend_p_", "trend_rank_")] for name in fell}
+    rose = [name for name, row in ranks.items() if row.low > 0]
+    said += (
+        f"; falls significantly for {sum(fell.values())} of {len(fell)} step sizes, rises for {len(rose)}."
+    )
     if len(fell) < len(tests):
         said += f" At {len(tests) - len(fell)} the fraction never changed, which tells nothing."
     if not fell:
         return Verdict(NOT_TESTED, "At no step size did the fraction change, which tells nothing.")
     if all(fell.values()):
         return Verdict(REPRODUCED, said)
-    return Verdict(PARTLY if any(fell.values()) else NOT_REPRODUCED, said)
+    if any(fell.values()):
+        return Verdict(PARTLY, said)
+    if rose:
+        return Verdict(NOT_REPRODUCED, said)
+    return Verdict(NOT_TESTED, f"{said} The intervals do not decide.")
 
 
 PREDICATES = {

@@ -1,0 +1,27 @@
+"""Small networks and exact answers that tests of the probes share."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def network(seed: int) -> nn.Module:
+    """A network of 6, 8 and 3 units with PyTorch's initialisation."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def dense_hessian(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The whole Hessian of the mean cross-entropy, by torch's own reverse-over-reverse."""
+    names, values = zip(*net.named_parameters(), strict=True)
+    sizes = [v.numel() for v in values]
+
+    def loss(flat: torch.Tensor) -> torch.Tensor:
+        parts = flat.split(sizes)
+        weights = {n: p.view_as(v) for n, p, v in zip(names, parts, values, strict=True)}
+        return functional.cross_entropy(torch.func.functional_call(net, weights, (x,)), y)
+
+    flat = torch.cat([v.detach().flatten() for v in values])
+    return torch.autograd.functional.hessian(loss, flat)
