@@ -450,3 +450,14 @@ def test_large_products_have_the_same_bits_alone_and_in_a_crowd(hidden: int) -> 
         assert evaluate(many, x, y, chunk=2).loss[r] == together[r]
     exact = evaluate(many.to(torch.float64), x, y).loss
     np.testing.assert_allclose(together, exact, rtol=1e-6)
+
+
+def test_a_network_that_is_not_finite_has_no_accuracy() -> None:
+    torch.manual_seed(0)
+    nets = [nn.Linear(3, 2) for _ in range(2)]
+    with torch.no_grad():
+        nets[1].weight.fill_(torch.nan)
+    found = evaluate(Ensemble.from_modules(nets), torch.rand(5, 3), torch.zeros(5, dtype=torch.int64))
+    assert np.isfinite(found.accuracy[0])
+    assert np.isnan(found.accuracy[1])
+    assert np.isnan(found.loss[1])

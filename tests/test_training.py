@@ -388,3 +388,46 @@ def test_real_mnist(real_data):
     part = Dataset("mnist", x, y, *data.subset("test", 2000), data.classes)
     made = train(mlp([784, 64, 10]), part, replicas=2, epochs=3, batch_size=64)
     assert made.history.test_accuracy[-1].min() > 0.88
+
+
+@pytest.mark.parametrize("place", ["run_epoch", "finite", "draw", "start", "forward"])
+def test_memory_that_runs_out_anywhere_changes_nothing(few, monkeypatch, place):
+    from spinscape.networks import _group, _run
+
+    options = {"replicas": 6, "epochs": 3, "batch_size": 64, "seed": 3, "optimiser": "adam"}
+    whole = train(mlp([64, 12, 10]), few, **options)
+    failures = []
+
+    def failing(function, count, after):
+        def wrapped(*args, **kwargs):
+            result = function(*args, **kwargs) if after else None
+            if len(failures) < 2 and count(*args) > 2:
+                failures.append(place)
+                raise torch.OutOfMemoryError("out of memory")
+            return result if after else function(*args, **kwargs)
+
+        return wrapped
+
+    group = _group.Group
+    if place == "start":
+        monkeypatch.setattr(
+            group, "start", staticmethod(failing(group.start, lambda p, rows, *_: len(rows), False))
+        )
+    elif place == "forward":
+        monkeypatch.setattr(
+            _run.Run, "_forward", failing(_run.Run._forward, lambda _, g: len(g.replicas), False)
+        )
+    else:
+        size = lambda g, *_: len(g.replicas)  # noqa: E731
+        monkeypatch.setattr(group, place, failing(getattr(group, place), size, after=True))
+    halved = train(mlp([64, 12, 10]), few, chunk=6, **options)
+    assert len(failures) == 2
+    for r in range(6):
+        assert same_bits(whole[r], halved[r])
+
+
+def test_a_huge_finite_loss_is_a_divergence(few):
+    with pytest.warns(DivergenceWarning, match="a thousand times the first"):
+        made = train(mlp([64, 16, 10]), few, replicas=3, epochs=3, optimiser="sgd", learning_rate=1e6)
+    assert made.history.diverged.all()
+    assert np.isfinite(made.history.train_loss[0]).any()

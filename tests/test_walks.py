@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from small import network
 from spinscape.landscape.flatness import hessian_trace
+from spinscape.landscape.steps import DOWNHILL, PROBES, WALKS, generator
 from spinscape.landscape.walks import random_walks
+from spinscape.networks._group import generator_of
 from spinscape.networks.ensemble import Ensemble
 
 SIGMAS = [0.01, 0.1]
@@ -30,8 +32,7 @@ def test_walk_starts_at_thenetwork(ensemble, data) -> None:
 
 def test_one_walk_equals_a_plain_loop(ensemble, data) -> None:
     found = random_walks(ensemble, {"all": data}, sigmas=[0.1], steps=3, walks=2, seed=5)
-    state = np.random.SeedSequence([5, 1, 0]).generate_state(1, np.uint64)
-    g = torch.Generator().manual_seed(int(state[0] >> 1))
+    g = generator(5, WALKS, 1, 0)
     net, start = ensemble.module(1), ensemble.module(1)
     x, y = data
     with torch.no_grad():
@@ -114,3 +115,11 @@ def test_dropout_is_off_and_batch_norm_uses_its_statistics(data) -> None:
 def test_bad_input_is_refused(ensemble, data, options, message) -> None:
     with pytest.raises(ValueError, match=message):
         random_walks(ensemble, {"all": data}, **options)
+
+
+def test_no_two_purposes_share_a_stream() -> None:
+    keys = [(p, r, w) for p in (WALKS, DOWNHILL) for r in range(3) for w in range(3)]
+    keys += [(PROBES, r) for r in range(3)]
+    first = [torch.rand(2, generator=generator(0, *key)).sum().item() for key in keys]
+    first += [torch.rand(2, generator=generator_of(0, r)).sum().item() for r in range(3)]
+    assert len(set(first)) == len(first)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from spinscape.landscape.steps import check, draw, generator, repeat
+from spinscape.landscape.steps import DOWNHILL, check, draw, generator, repeat
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
 from spinscape.progress import track
@@ -30,7 +30,8 @@ class DownhillWalks:
     sigmas
         Step sizes, shape (S,).
     fraction
-        Share of the trials at each step whose loss is below the trained loss, shape (S, R, W, T).
+        Share of the trials at each step whose loss is below the trained loss, shape (S, R, W, T); NaN for
+        networks whose loss is not finite.
     loss
         Loss where the walk stands after each step, in nats, shape (S, R, W, T + 1).
     moved
@@ -97,7 +98,7 @@ def downhill_walks(
     x, y = x.to(ensemble.device), y.to(ensemble.device)
     trained = torch.from_numpy(evaluate(here, x, y).loss)
     sizes = torch.tensor(sigmas, dtype=torch.float64)
-    generators = [generator(seed, r, w) for r in range(shape[1]) for w in range(walks)]
+    generators = [generator(seed, DOWNHILL, r, w) for r in range(shape[1]) for w in range(walks)]
     fractions, losses, moved = [], [trained], []
     for _ in track(range(steps), "downhill walks"):
         fraction, here, current = _step(here, x, y, sizes, generators, trained, losses[-1], trials)
@@ -139,7 +140,7 @@ def _step(
             buffers = {name: b[group].repeat_interleave(trials, 0) for name, b in here.buffers.items()}
             found = torch.from_numpy(evaluate(Ensemble(here.model, points, buffers), x, y).loss)
             below = found.reshape(len(group), trials) < trained[group, None]
-            fraction[group] = below.double().mean(1)
+            fraction[group] = below.double().mean(1).where(trained[group].isfinite(), torch.nan)
             for row in below.any(1).nonzero().flatten().tolist():
                 chosen = row * trials + int(below[row].int().argmax())
                 now[group[row]] = found[chosen]

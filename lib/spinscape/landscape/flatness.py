@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.func import functional_call, grad, jvp
 from torch.nn import functional
 
+from spinscape.landscape.steps import PROBES, generator
 from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.forward import training_mode
 from spinscape.progress import track
 
 
@@ -77,15 +79,11 @@ def hessian_trace(
     """
     if probes < 2:
         raise ValueError(f"probes must be at least 2, not {probes}")
-    model = ensemble.model
-    training = model.training
-    model.eval()
-    try:
+    x, y = x.to(ensemble.device), y.to(ensemble.device)
+    with training_mode(ensemble.model, False):
         rows = [
             _one(ensemble, r, x, y, probes, seed) for r in track(range(ensemble.replicas), "Hessian trace")
         ]
-    finally:
-        model.train(training)
     samples = np.array([row[0] for row in rows])
     return TraceEstimate(
         trace=samples.mean(1),
@@ -108,15 +106,14 @@ def _one(
         product = jvp(grad(loss), (params,), (v,))[1]
         return float(sum((v[name] * product[name]).sum(dtype=torch.float64) for name in v))
 
-    state = np.random.SeedSequence([seed, r]).generate_state(1, np.uint64)
-    generator = torch.Generator().manual_seed(int(state[0] >> 1))
-    samples = [curvature(_signs(params, generator)) for _ in range(probes)]
+    source = generator(seed, PROBES, r)
+    samples = [curvature(_signs(params, source)) for _ in range(probes)]
     slope = grad(loss)(params)
     norm = sum((g**2).sum(dtype=torch.float64) for g in slope.values())
     return samples, float(torch.as_tensor(norm).sqrt())
 
 
-def _signs(params: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+def _signs(params: dict[str, Tensor], source: torch.Generator) -> dict[str, Tensor]:
     return {
-        name: (torch.randint(0, 2, p.shape, generator=generator) * 2 - 1).to(p) for name, p in params.items()
+        name: (torch.randint(0, 2, p.shape, generator=source) * 2 - 1).to(p) for name, p in params.items()
     }

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from spinscape.networks.ensemble import Ensemble
 
+WALKS, DOWNHILL, PROBES = 1, 2, 3
+"""What random numbers are drawn for; training has streams of its own."""
+
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""
@@ -23,9 +26,19 @@ def repeat(ensemble: Ensemble, shape: tuple[int, int, int]) -> Ensemble:
     return ensemble[index]
 
 
-def generator(seed: int, network: int, walk: int) -> torch.Generator:
-    """Return the generator of one walk; it depends on nothing but the three numbers."""
-    state = np.random.SeedSequence([seed, network, walk]).generate_state(1, np.uint64)
+def generator(seed: int, purpose: int, *which: int) -> torch.Generator:
+    """Return the generator for one purpose and, say, one network and walk; no two share a stream.
+
+    Parameters
+    ----------
+    seed
+        Seed of the run.
+    purpose
+        `WALKS`, `DOWNHILL` or `PROBES`.
+    *which
+        Further numbers, such as network and walk.
+    """
+    state = np.random.SeedSequence(seed, spawn_key=(purpose, *which)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))
 
 

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spinscape.landscape.steps import check, draw, generator, repeat
+from spinscape.landscape.steps import WALKS, check, draw, generator, repeat
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
 from spinscape.progress import track
@@ -132,7 +132,7 @@ def random_walks(
 def _noise(ensemble: Ensemble, walks: int, seed: int) -> Iterator[Iterator[tuple[int, str, Tensor]]]:
     """For each step, standard normal draws per walker (network by network) and parameter."""
     pairs = [
-        (r * walks + w, walks - w, generator(seed, r, w // 2))
+        (r * walks + w, walks - w, generator(seed, WALKS, r, w // 2))
         for r in range(ensemble.replicas)
         for w in range(0, walks, 2)
     ]

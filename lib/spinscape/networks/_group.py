@@ -112,11 +112,22 @@ class Group:
     def draw(self) -> Draws:
         """Draw the next epoch, once: halves that start the epoch again keep the draws."""
         if self.draws is None:
+            before = [g.get_state() for g in self.generators]
             count = len(self.plan.x)
-            orders = torch.stack([torch.randperm(count, generator=g) for g in self.generators])
-            seeds = [int(torch.randint(2**48, (), generator=g)) for g in self.generators]
-            self.draws = Draws(orders.to(self.plan.x.device), seeds)
+            try:
+                orders = torch.stack([torch.randperm(count, generator=g) for g in self.generators])
+                seeds = [int(torch.randint(2**48, (), generator=g)) for g in self.generators]
+            except (RuntimeError, MemoryError):
+                for g, state in zip(self.generators, before, strict=True):
+                    g.set_state(state)
+                raise
+            self.draws = Draws(orders, seeds)
         return self.draws
+
+    def advance(self) -> None:
+        """Count an epoch as done; the next one draws anew."""
+        self.draws = None
+        self.epoch += 1
 
     def backup(self) -> tuple[Tensors, Tensors, optimisers.State]:
         """Copy everything that an epoch changes."""
@@ -142,21 +153,24 @@ class Group:
         part.draws = None if self.draws is None else self.draws.take(rows)
         return part
 
-    def run_epoch(self, forward: Forward) -> tuple[Tensor, Tensor]:
-        """Take one pass over the training samples.
+    def run_epoch(self, forward: Forward) -> tuple[Tensor, Tensor, Tensor]:
+        """Take one pass over the training samples; the epoch counts as done after :meth:`advance`.
 
         Returns
         -------
         loss, accuracy : Tensor
-            Means over the epoch's samples, each taken before its step, float64 ``(R,)``.
+            Means over the epoch's samples, each taken before its step, float64 ``(R,)`` on the CPU.
+        first : Tensor
+            Mean loss of the first batch, ``(R,)``.
         """
         plan, draws, count = self.plan, self.draw(), len(self.replicas)
         samples = draws.orders.shape[1]
         losses = torch.empty(count, samples, dtype=plan.x.dtype, device=plan.x.device)
         labels = not plan.y.is_floating_point()
+        orders = draws.orders.to(plan.x.device)
         hits = torch.zeros(count, samples, dtype=torch.bool, device=plan.x.device)
         for step, start in enumerate(range(0, samples, plan.batch_size)):
-            rows = draws.orders[:, start : start + plan.batch_size]
+            rows = orders[:, start : start + plan.batch_size]
             size = rows.shape[1]
             index = rows.reshape(-1)
             x = plan.x.index_select(0, index).view(count, size, *plan.x.shape[1:])
@@ -176,10 +190,9 @@ class Group:
             if labels:
                 hits[:, kept] = correct(outputs.detach(), y)
         self.rule.zero_grad(set_to_none=True)
-        self.draws = None
-        self.epoch += 1
-        accuracy = hits.sum(1).double() / samples
-        return row_means(losses), accuracy if labels else torch.full_like(accuracy, torch.nan)
+        accuracy = hits.sum(1).cpu().double() / samples
+        first = row_means(losses[:, : plan.batch_size])
+        return row_means(losses), accuracy if labels else torch.full_like(accuracy, torch.nan), first
 
     def finite(self) -> Tensor:
         """Tell which replicas have only finite parameters, bool ``(R,)``."""

@@ -17,6 +17,9 @@ from spinscape.networks.forward import Forward
 from spinscape.networks.history import History
 from spinscape.networks.losses import PerSample
 
+LOST = 1e3
+"""A replica whose training loss is so many times that of its first batch has diverged."""
+
 Callback = Callable[[int, np.ndarray, Ensemble], None]
 
 
@@ -42,29 +45,43 @@ class Run:
         self.callback = callback
         self.history = History.empty(epochs, replicas)
         self.tensors: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+        self.first_loss = np.full(replicas, np.nan)
+        self.forward: Forward | None = None
 
-    def work(self, group: Group, bar: Any) -> None:
-        """Train a group to its end; where memory runs out, its halves one after the other."""
-        forward = Forward(
-            self.plan.model,
-            group.detached(),
-            group.buffers,
-            self.plan.x[: self.plan.batch_size],
-            training=True,
-        )
-        waiting = [group]
+    def work(self, numbers: np.ndarray, start: Callable[[np.ndarray], Group], bar: Any) -> None:
+        """Train the replicas of these numbers to their end.
+
+        Where memory runs out, the halves follow one after the other: from the start of the epoch that failed,
+        or from the very start.
+        """
+        waiting: list[Group | np.ndarray] = [numbers]
         while waiting:
-            group = waiting.pop()
+            item = waiting.pop()
+            try:
+                group = start(item) if isinstance(item, np.ndarray) else item
+                forward = self._forward(group)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                waiting += self._split(item, str(error))
+                continue
             while True:
                 failed = self._epoch(group, forward)
                 if failed is not None:
-                    waiting += _halves(group, *failed)
+                    waiting += self._halves(group, *failed)
                     break
                 bar.update(len(group.replicas))
                 rest = self._keep_stopped(group, bar)
                 if rest is None:
                     break
                 group = rest
+
+    def _forward(self, group: Group) -> Forward:
+        """Make the forward pass, once for all groups."""
+        if self.forward is None:
+            sample = self.plan.x[: self.plan.batch_size]
+            self.forward = Forward(self.plan.model, group.detached(), group.buffers, sample, training=True)
+        return self.forward
 
     def _epoch(self, group: Group, forward: Forward) -> tuple[Any, str] | None:
         """Run one epoch and record it; return a backup and the message if memory ran out."""
@@ -73,20 +90,23 @@ class Run:
         try:
             group.draw()
             backup = group.backup() if len(group.replicas) > 1 else None
-            loss, accuracy = group.run_epoch(forward)
+            loss, accuracy, first = group.run_epoch(forward)
             now = Ensemble(self.plan.model, group.detached(), group.buffers)
             finite = group.finite().cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            group.epoch = epoch
             return backup, str(error)
+        group.advance()
         history, columns = self.history, group.replicas
         train_loss = loss.cpu().numpy()
         history.train_loss[epoch, columns] = train_loss
         history.train_accuracy[epoch, columns] = accuracy.cpu().numpy()
         history.epochs_run[columns] = group.epoch
-        lost = columns[~(finite & np.isfinite(train_loss))]
+        if epoch == 0:
+            self.first_loss[columns] = first.cpu().numpy()
+        held = finite & np.isfinite(train_loss) & (train_loss <= LOST * self.first_loss[columns])
+        lost = columns[~held]
         history.diverged[lost] = True
         history.diverged_epoch[lost] = group.epoch
         if self.test is not None:
@@ -122,17 +142,27 @@ class Run:
         """Return the trained networks."""
         return Ensemble(self.plan.model, *self.tensors, self.history)
 
+    def _split(self, item: Group | np.ndarray, message: str) -> list[Group | np.ndarray]:
+        """Return the halves of what has not begun, the later half first."""
+        if isinstance(item, Group):
+            return [*self._halves(item, None, message)]
+        self._refuse_one(len(item), message)
+        release(self.plan.x.device)
+        middle = len(item) // 2
+        return [item[middle:], item[:middle]]
 
-def _halves(group: Group, backup: Any, message: str) -> list[Group]:
-    """Return the halves of a group as they were when the epoch began, the later half first."""
-    count = len(group.replicas)
-    device = group.plan.x.device
-    if count == 1:
-        raise MemoryError(
-            f"one replica with batches of {group.plan.batch_size} does not fit into the memory of "
-            f"{device}: {message}"
-        )
-    group.rule.zero_grad(set_to_none=True)
-    release(device)
-    middle = count // 2
-    return [group.take(rows, backup) for rows in (torch.arange(middle, count), torch.arange(0, middle))]
+    def _halves(self, group: Group, backup: Any, message: str) -> list[Group]:
+        """Return the halves of a group as they were when the epoch began, the later half first."""
+        count = len(group.replicas)
+        self._refuse_one(count, message)
+        group.rule.zero_grad(set_to_none=True)
+        release(self.plan.x.device)
+        middle = count // 2
+        return [group.take(rows, backup) for rows in (torch.arange(middle, count), torch.arange(0, middle))]
+
+    def _refuse_one(self, count: int, message: str) -> None:
+        if count == 1:
+            raise MemoryError(
+                f"one replica with batches of {self.plan.batch_size} does not fit into the memory of "
+                f"{self.plan.x.device}: {message}"
+            )

@@ -42,7 +42,8 @@ class Evaluation:
         Mean loss per sample, float64 ``(R,)``; one such array per name where several losses were
         asked for.
     accuracy
-        Share of samples whose largest output is at the label, float64 ``(R,)``; NaN for regression.
+        Share of samples whose largest output is at the label, float64 ``(R,)``; NaN for regression and where
+        the loss is NaN.
     predictions
         Index of the largest output, int64 ``(R, N)``, or None if not asked for.
     """
@@ -115,8 +116,10 @@ def evaluate(
                 hits[:, rows] = correct(outputs, targets)
             if predictions:
                 best[:, rows] = predicted(outputs)
-        accuracy = hits.sum(1).double() / len(y) if labels else torch.full(shape[:1], torch.nan)
-        return [*(row_means(values).cpu() for values in kept), accuracy.cpu(), best.cpu()]
+        means = [row_means(values) for values in kept]
+        accuracy = hits.sum(1).cpu().double() / len(y)
+        told = labels & ~torch.stack(means).isnan().any(0)
+        return [*means, accuracy.where(told, torch.nan), best.cpu()]
 
     pieces = zip(*_in_chunks(ensemble, x, chunk, work), strict=True)
     *values, accuracy, best = [torch.cat(piece).numpy() for piece in pieces]

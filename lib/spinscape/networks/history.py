@@ -23,7 +23,8 @@ class History:
     epochs_run
         Epochs each replica trained for, int64 ``(R,)``.
     diverged
-        Whether a replica's loss or parameters became infinite or NaN, bool ``(R,)``.
+        Whether a replica's loss or parameters became infinite or NaN, or its loss rose to a thousand
+        times that of its first batch, bool ``(R,)``.
     diverged_epoch
         The epoch (from 1) at whose end that was seen; 0 where it was not, int64 ``(R,)``.
     """

@@ -101,5 +101,7 @@ def row_means(values: Tensor) -> Tensor:
     """Return the mean of each row in float64, ``(R, N)`` to ``(R,)``, each row reduced by itself.
 
     A reduction over one row gives the same bits whatever the number of rows.
+    The result is on the CPU: not every device knows float64.
     """
-    return torch.stack([row.double().mean() for row in values])
+    rows = values.cpu() if values.device.type == "mps" else values
+    return torch.stack([row.double().mean() for row in rows]).cpu()

@@ -85,7 +85,8 @@ def train(
     epochs
         Passes over the training samples, at most.
     target_loss
-        Stop a replica at the end of the first epoch whose training loss is at most this.
+        Stop a replica at the end of the first epoch whose training loss is at most this. That is the running
+        mean over the epoch's batches, as Keras reports it; the loss of the final weights is mostly lower.
     loss
         By default ``"cross_entropy"`` for classification and ``"mse"`` for regression; or a
         per-sample loss as in :func:`spinscape.networks.evaluation.evaluate`.
@@ -156,11 +157,12 @@ def train(
     with progress.bar("training", replicas * epochs) as bar:
         for first in range(0, replicas, size):
             numbers = np.arange(first, min(first + size, replicas))
-            run.work(Group.start(plan, numbers, seed, initialisation, dtype), bar)
+            run.work(numbers, lambda rows: Group.start(plan, rows, seed, initialisation, dtype), bar)
     diverged = np.flatnonzero(run.history.diverged)
     if len(diverged):
         warnings.warn(
-            f"{len(diverged)} of {replicas} replicas diverged (loss or parameters not finite): "
+            f"{len(diverged)} of {replicas} replicas diverged "
+            "(loss or parameters not finite, or the loss a thousand times the first): "
             f"{', '.join(map(str, diverged[:20]))}{', ...' if len(diverged) > 20 else ''}",
             DivergenceWarning,
             stacklevel=2,
