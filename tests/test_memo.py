@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +119,68 @@ def test_only_our_own_classes_are_rebuilt(ensemble, data, folder) -> None:
 def test_what_has_no_canonical_form_is_refused(ensemble, data) -> None:
     with pytest.raises(TypeError, match="canonical"):
         _walk(ensemble, {"all": (data["all"][0], object())})
+
+
+class Scaled(nn.Module):
+    """A module with a plain attribute, a buffer and a submodule."""
+
+    def __init__(self, scale: float, shift: float = 0.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.register_buffer("shift", torch.tensor(shift))
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * self.linear(x) + self.shift
+
+
+def _weighted(weight: float):
+    def loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return weight * nn.functional.cross_entropy(outputs, y, reduction="none")
+
+    return loss
+
+
+def _frozen() -> nn.Module:
+    module = Scaled(1.0)
+    module.linear.bias.requires_grad_(False)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Scaled(1.0), Scaled(2.0)),
+        (Scaled(1.0), Scaled(1.0, shift=0.5)),
+        (Scaled(1.0), _frozen()),
+        (nn.Dropout(0.1), nn.Dropout(0.2)),
+        (_weighted(1.0), _weighted(2.0)),
+        (functools.partial(_weighted, 1.0), functools.partial(_weighted, weight=1.0)),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
+        (True, 1),
+        (1, 1.0),
+        ([1, 2], [2, 1]),
+    ],
+)
+def test_what_differs_has_another_canonical_form(one, other) -> None:
+    assert json.dumps(memo._canonical(one)) != json.dumps(memo._canonical(other))
+
+
+def test_equal_things_have_one_canonical_form() -> None:
+    assert memo._canonical(Scaled(1.0)) == memo._canonical(Scaled(1.0))
+    assert memo._canonical(_weighted(2.0)) == memo._canonical(_weighted(2.0))
+    assert memo._canonical(mlp([4, 3, 2])) == memo._canonical(mlp([4, 3, 2]))
+
+
+def test_other_labels_are_another_data_set() -> None:
+    digits = datasets.load("digits")
+    shuffled = dataclasses.replace(digits, y_train=digits.y_train.roll(1))
+    assert memo._canonical(digits) == memo._canonical(datasets.load("digits"))
+    assert memo._canonical(digits) != memo._canonical(shuffled)
+
+
+def test_state_that_a_key_cannot_see_is_refused() -> None:
+    module = Scaled(1.0)
+    module.scale = object()
+    with pytest.raises(TypeError, match="canonical"):
+        memo._canonical(module)

@@ -1,8 +1,10 @@
 """Expensive results kept on disk: safetensors under a key that says what made them.
 
-The key is the SHA-256 of a canonical JSON of the call: the function, its arguments (data sets by
-their MD5 sums, networks by their architecture, arrays by their bytes), the device, the versions of
-torch and numpy, and the source of every library module that the function can reach.
+The key is the SHA-256 of a canonical JSON of the call: the function, its arguments (tensors by their
+bytes, networks by their classes, options and buffers, functions by their source and what they close
+over), the device, the versions of torch and numpy, and the source of every library module that the
+function can reach.
+What has state that a key cannot see is refused.
 A value carries a SHA-256 of its contents, is written aside and renamed, and is checked when read: a
 half-written or flipped file is reported and computed again, never used.
 Nothing is pickled; only dataclasses of this library are rebuilt.
@@ -11,6 +13,7 @@ Nothing is pickled; only dataclasses of this library are rebuilt.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -74,9 +77,9 @@ def remember(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     if path.exists():
         try:
             return _read(path, models)
-        except (storage.CorruptFileError, OSError, ValueError, KeyError, TypeError) as error:
+        except (storage.CorruptFileError, OSError, ValueError, KeyError, TypeError):
             warnings.warn(
-                f"the stored result {path} is not whole ({error}); computing it again",
+                f"a stored result of {function.__name__} is not whole; computing it again",
                 MemoWarning,
                 stacklevel=2,
             )
@@ -130,27 +133,38 @@ def _canonical(value: Any) -> Any:
         return ["array", str(value.dtype), list(value.shape), _digest(value)]
     if isinstance(value, torch.nn.Module):
         return ["module", _architecture(value)]
-    if isinstance(value, Dataset):
-        return ["dataset", value.name, dict(value.md5), len(value.x_train), len(value.x_test)]
     if isinstance(value, Mapping):
         return {str(name): _canonical(item) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return [type(value).__qualname__, fields]
+    if isinstance(value, functools.partial):
+        return ["partial", _canonical(value.func), _canonical(value.args), _canonical(value.keywords)]
     if inspect.isfunction(value):
-        return ["function", value.__module__, value.__qualname__, inspect.getsource(value)]
+        return ["function", value.__module__, value.__qualname__, *_state_of_function(value)]
     raise TypeError(f"{type(value).__name__} has no canonical form, so the call cannot be remembered")
 
 
+def _state_of_function(function: Callable[..., Any]) -> list[Any]:
+    """Source, defaults and the values that a function closes over; its module's globals are not seen."""
+    closed = [_canonical(cell.cell_contents) for cell in function.__closure__ or ()]
+    defaults = [_canonical(function.__defaults__), _canonical(function.__kwdefaults__)]
+    return [inspect.getsource(function), closed, defaults]
+
+
 def _architecture(model: torch.nn.Module) -> str:
-    """Digest of a network's structure: classes with their source, options and shapes."""
-    parts = [repr(model)]
-    for module in model.modules():
+    """Digest of what a network does whatever its parameters: classes, options, shapes, buffers."""
+    parts: list[Any] = [repr(model)]
+    for name, module in model.named_modules():
         kind = type(module)
+        parts.append([name, f"{kind.__module__}.{kind.__qualname__}", module.training])
         if not kind.__module__.startswith("torch."):
             parts.append(inspect.getsource(kind))
-    parts += [f"{name}{tuple(p.shape)}{p.dtype}" for name, p in model.state_dict().items()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        own = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
+        parts.append(_canonical(own))
+    parts += [[name, list(p.shape), str(p.dtype), p.requires_grad] for name, p in model.named_parameters()]
+    parts += [[name, _canonical(value)] for name, value in model.named_buffers()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _models(value: Any) -> dict[str, torch.nn.Module]:
