@@ -37,3 +37,10 @@ def test_one_line_per_condition_with_abscissas_of_its_own() -> None:
     assert [line.get_xdata().tolist() for line in axes[0, 0].lines] == x.tolist()
     assert axes[0, 0].get_legend().get_title().get_text() == "condition"
     assert len(set(plotting.colours(5))) == 5
+
+
+def test_ticks_at_whole_numbers() -> None:
+    _, axes = plotting.panels(2)
+    axes[0, 0].plot([1, 2, 3], [0, 1, 2])
+    plotting.whole_numbers(axes)
+    assert all(float(tick).is_integer() for tick in axes[0, 0].get_xticks())

@@ -118,29 +118,26 @@ def spearman_rows(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         return np.where(norm > 0, (ranks[0] * ranks[1]).sum(-1) / norm, np.nan)
 
 
-def page_decreasing(table: ArrayLike) -> float:
-    """P value of Page's test that the columns of a table fall from left to right.
+def page_increasing(table: ArrayLike) -> float:
+    """P value of Page's test that the columns of a table rise from left to right.
+
+    Within a row the columns must be exchangeable under the null; times of one walk are not, see `falling`.
 
     Parameters
     ----------
     table
-        Shape ``(n, T)``: independent seeds by ordered conditions.
+        Shape ``(n, T)``: independent seeds by ordered conditions; rows with a NaN are left out.
 
     Returns
     -------
     float
-        P value under the null of no trend (Page 1963).
+        P value under the null of no trend (Page 1963); NaN with fewer than 2 rows or 3 conditions.
     """
     values = np.asarray(table, float)
-    return float(stats.page_trend_test(-values).pvalue)
-
-
-def page_increasing(table: ArrayLike) -> float:
-    """P value of Page's test that the columns of a table rise from left to right.
-
-    The table is as in `page_decreasing`.
-    """
-    return page_decreasing(-np.asarray(table, float))
+    values = values[np.isfinite(values).all(1)]
+    if len(values) < 2 or values.shape[1] < 3:
+        return float("nan")
+    return float(stats.page_trend_test(values).pvalue)
 
 
 @dataclass(frozen=True)
@@ -150,9 +147,10 @@ class Trend:
     Attributes
     ----------
     rank
-        Spearman's correlation of each curve with time, shape (S, n); 0 for a constant curve.
+        Spearman's correlation of each curve with time, shape (S, n); 0 for a constant curve, NaN for one
+        with a NaN.
     pvalue
-        P value of Page's test that the curves fall, after Holm's correction, shape (S,); NaN where all
+        P value that the mean correlation is negative, after Holm's correction, shape (S,); NaN where all
         curves of a condition are constant and nothing could be seen.
     """
 
@@ -163,17 +161,33 @@ class Trend:
 def falling(curves: ArrayLike) -> Trend:
     """Test whether curves fall with time, condition by condition.
 
+    The points of one curve depend on each other, so only the sign of its trend is used: a one-sided t test of
+    the correlations of independent seeds with time.
+    On driftless random walks it raises a false alarm as often as it says; Page's test over times would raise
+    one in 16 to 30 of 100 (6 to 24 seeds, 8 to 40 times) at a nominal 5%.
+
     Parameters
     ----------
     curves
         Shape (S, n, T): conditions by independent seeds by times.
     """
     values = np.asarray(curves, float)
-    rank = np.nan_to_num(spearman_rows(np.arange(values.shape[-1]), values))
-    told = np.ptp(values, axis=-1).any(axis=-1)
-    pvalue = np.full(len(values), np.nan)
-    pvalue[told] = holm([page_decreasing(table) for table in values[told]])
+    whole = np.isfinite(values).all(-1)
+    rank = np.nan_to_num(spearman_rows(np.arange(values.shape[-1]), np.where(whole[..., None], values, 0)))
+    rank = np.where(whole, rank, np.nan)
+    pvalue = np.array([_negative(row[np.isfinite(row)]) for row in rank])
+    told = np.isfinite(pvalue)
+    pvalue[told] = holm(pvalue[told])
     return Trend(rank, pvalue)
+
+
+def _negative(ranks: NDArray[np.float64]) -> float:
+    """One-sided t test that the mean of correlations is negative; NaN where all are 0 or fewer than 2."""
+    if len(ranks) < 2 or not ranks.any():
+        return float("nan")
+    if np.ptp(ranks) == 0:
+        return 0.5 ** len(ranks) if ranks[0] < 0 else 1.0
+    return float(stats.ttest_1samp(ranks, 0, alternative="less").pvalue)
 
 
 def holm(pvalues: ArrayLike) -> NDArray[np.float64]:

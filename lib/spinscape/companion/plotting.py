@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from spinscape import statistics
@@ -110,6 +111,12 @@ def bands(
         band(axes, at, rows, label=label, colour=colour, **line)
     if legend is not None:
         axes.legend(title=legend, fontsize=8, title_fontsize=8)
+
+
+def whole_numbers(axes: Any) -> None:
+    """Tick the abscissas of a grid of panels at whole numbers only."""
+    for at in np.ravel(axes):
+        at.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def log_density(values: ArrayLike, bins: ArrayLike) -> NDArray[np.float64]:

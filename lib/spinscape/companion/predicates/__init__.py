@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spinscape.companion.ledger import Measurement, Verdict
+from spinscape.companion.ledger import NOT_TESTED, Measurement, Verdict
 
 Predicate = Callable[[Mapping[str, Measurement], Mapping[str, Any]], Verdict]
 
@@ -31,6 +31,8 @@ class Case:
     ----------
     parameters
         Name -> the value that the source used.
+    at_least
+        Name -> the smallest value with which a run says anything about the claim.
     words
         The case in words, such as ``"FC1-512 on MNIST"``.
     cost
@@ -38,8 +40,18 @@ class Case:
     """
 
     parameters: Mapping[str, Any]
+    at_least: Mapping[str, float]
     words: str
     cost: str
+
+
+def undecided(said: str) -> Verdict:
+    """Give the verdict on intervals that straddle a threshold, with what it would cost to decide."""
+    return Verdict(
+        NOT_TESTED,
+        f"{said} The intervals do not decide. "
+        "Projected cost: four times the networks halve the intervals, at four times the time of this run.",
+    )
 
 
 from spinscape.companion.predicates import random_walks  # noqa: E402
@@ -66,6 +78,7 @@ def outside(claim: str, parameters: Mapping[str, Any]) -> str:
     if case is None:
         return ""
     away = {k: parameters.get(k) for k, v in case.parameters.items() if parameters.get(k) != v}
+    away.update({k: parameters.get(k) for k, v in case.at_least.items() if parameters.get(k, 0) < v})
     if not away:
         return ""
     was = ", ".join(f"{name} = {value}" for name, value in away.items())

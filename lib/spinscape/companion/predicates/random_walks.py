@@ -1,16 +1,22 @@
 """Predicates of the chapter on random walks (Liao et al. 2024, Sections 4.2 and A.4.1).
 
-Thresholds, fixed before any run was looked at:
-
-- the displacement law holds when exponent and prefactor lie within 0.02 of 1/2 and 1;
-- a walk is flat at first when its initial slope is at most a third of its steepest quarter's;
-- it ends on a plateau when the slope of its last quarter is at most a tenth of the steepest's;
-- test follows train when the rank correlation is at least 0.9;
-- "about 0.1" means within a factor of the square root of 2;
-- the downhill fraction falls when Page's test says so at 5% after Holm's correction, and rises when
-  the interval of its rank correlation with time lies above zero.
-
 A whole interval has to lie on one side of a threshold; where it straddles, nothing is decided.
+
+- The displacement law holds when exponent and prefactor lie within 0.02 of 1/2 and 1.
+- A walk is flat at first when its initial slope is at most a third of its steepest quarter's, and ends
+  on a plateau when the slope of its last quarter is at most a tenth of it; both are asked of the two
+  step sizes that the claim names.
+- Test follows train when the rank correlation is at least 0.9 and the rises differ by at most a quarter.
+- "About 0.1" means within a factor of the square root of 2, for the root mean square and for the mean
+  absolute value.
+- The downhill fraction falls when the rank correlation with time is negative at 5% after Holm's
+  correction, and rises when its interval lies above zero.
+
+The thresholds were fixed before the first run.
+After it, and after a review, five things were changed: flatness is asked of the two named step sizes only (all step sizes before, so that "reproduced" was
+out of reach); the ratio of rises is judged; both magnitudes are asked for (either before, which on MNIST
+gave "reproduced" in place of "partly"); the downhill trend is tested over networks (Page's test over times
+before, which raises too many false alarms); a fraction that neither falls nor rises decides nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ from spinscape.companion.ledger import (
     Measurement,
     Verdict,
 )
-from spinscape.companion.predicates import Case
+from spinscape.companion.predicates import Case, undecided
 
 Rows = Mapping[str, Measurement]
 Parameters = Mapping[str, Any]
@@ -38,6 +44,9 @@ RANK = 0.9
 SIGNIFICANT = 0.05
 MARGIN = 0.02
 FACTOR = math.sqrt(2)
+
+RISE = 1.25
+NAMED = ("0.05", "0.07")
 
 _MNIST = {"dataset": "mnist", "hidden": 512}
 _COST = "`spinscape build --profile mnist`, under 15 minutes on one core"
@@ -77,55 +86,57 @@ def displacement_law(rows: Rows, _: Parameters) -> Verdict:
     ]
     if any(apart):
         return Verdict(NOT_REPRODUCED, said)
-    return Verdict(NOT_TESTED, f"{said} The intervals are too wide to decide.")
+    return undecided(said)
 
 
 def flat_then_plateau(rows: Rows, _: Parameters) -> Verdict:
     """Flat at first, faster for larger sigma, a plateau for 0.05 and 0.07: three parts."""
-    if not {"plateau_s050", "plateau_s070"} <= set(rows):
+    if any(f"plateau_{sigma}" not in rows for sigma in NAMED):
         return Verdict(NOT_TESTED, "The claim names the step sizes 0.05 and 0.07; this run lacks one.")
-    flat = {name: _below(row, FLAT) for name, row in _starting(rows, "flat_ratio_").items()}
-    plateau = {name: _below(rows[name], PLATEAU) for name in ("plateau_s050", "plateau_s070")}
-    faster = rows["faster_p"].value < SIGNIFICANT
-    said = (
-        f"Flat at first for {sum(v is True for v in flat.values())} of {len(flat)} step sizes; "
-        f"growth faster with sigma: p = {rows['faster_p'].value:.2g}; slope at the end over the "
-        f"steepest: {_show(rows['plateau_s050'])} at 0.05, {_show(rows['plateau_s070'])} at 0.07."
+    flat = [_below(rows[f"flat_ratio_{sigma}"], FLAT) for sigma in NAMED]
+    plateau = [_below(rows[f"plateau_{sigma}"], PLATEAU) for sigma in NAMED]
+    pvalue = rows["faster_p"].value
+    faster = None if math.isnan(pvalue) else pvalue < SIGNIFICANT
+    slopes = "; ".join(
+        f"at {sigma} first {_show(rows[f'flat_ratio_{sigma}'])}, last {_show(rows[f'plateau_{sigma}'])}"
+        for sigma in NAMED
     )
-    parts = [
-        all(v is True for v in flat.values()),
-        faster,
-        all(v is True for v in plateau.values()),
-    ]
-    if all(parts):
+    said = f"Slopes over the steepest: {slopes}. Growth faster with sigma: p = {pvalue:.2g}."
+    parts = [_all(flat), faster, _all(plateau)]
+    if all(part is True for part in parts):
         return Verdict(REPRODUCED, said)
-    refuted = [
-        any(v is False for v in flat.values()),
-        not faster,
-        any(v is False for v in plateau.values()),
-    ]
-    if any(refuted):
-        held = any(parts) or any(v is True for v in [*flat.values(), *plateau.values()])
+    if any(part is False for part in parts):
+        held = parts[0] is True or parts[2] is True
         return Verdict(PARTLY if held else NOT_REPRODUCED, said)
-    return Verdict(NOT_TESTED, f"{said} Some intervals do not decide.")
+    return undecided(said)
+
+
+def _all(parts: list[bool | None]) -> bool | None:
+    """Return True if all parts hold, False if any fails, None if nothing is decided."""
+    if False in parts:
+        return False
+    return None if None in parts else True
 
 
 def follows_training(rows: Rows, _: Parameters) -> Verdict:
-    """Rank correlation of the test curve with the training curve, loss and accuracy."""
-    found = {name: rows[name] for name in ("spearman_loss", "spearman_accuracy")}
+    """Rank correlation of the test curve with the training curve, and the ratio of their rises."""
+    ranks = {name: rows[name] for name in ("spearman_loss", "spearman_accuracy")}
+    rise = rows["rise_test_over_train"]
     said = (
-        f"Rank correlation {_show(found['spearman_loss'])} (loss), "
-        f"{_show(found['spearman_accuracy'])} (accuracy)."
+        f"Rank correlation {_show(ranks['spearman_loss'])} (loss), {_show(ranks['spearman_accuracy'])} "
+        f"(accuracy); the test loss rises {_show(rise)} times as far."
     )
-    low = [row.low >= RANK for row in found.values()]
-    high = [row.high < RANK for row in found.values()]
-    if all(low):
+    parts: list[bool | None] = []
+    for row in ranks.values():
+        parts.append(True if row.low >= RANK else False if row.high < RANK else None)
+    inside = rise.low >= 1 / RISE and rise.high <= RISE
+    apart = rise.high < 1 / RISE or rise.low > RISE
+    parts.append(True if inside else False if apart else None)
+    if all(part is True for part in parts):
         return Verdict(REPRODUCED, said)
-    if all(high):
-        return Verdict(NOT_REPRODUCED, said)
-    if any(low) and any(high):
-        return Verdict(PARTLY, said)
-    return Verdict(NOT_TESTED, f"{said} The intervals do not decide.")
+    if False in parts:
+        return Verdict(PARTLY if True in parts else NOT_REPRODUCED, said)
+    return undecided(said)
 
 
 def weight_scale(rows: Rows, _: Parameters) -> Verdict:
@@ -136,36 +147,33 @@ def weight_scale(rows: Rows, _: Parameters) -> Verdict:
         f"All weights: RMS {_show(rows['rms_all'])}, mean absolute {_show(rows['mean_abs_all'])}. "
         f"Within a factor of 1.41 of 0.1: {fits}."
     )
-    if inside["rms_all"] or inside["mean_abs_all"]:
+    ends = (0.1 / FACTOR, 0.1 * FACTOR)
+    both = (rows["rms_all"], rows["mean_abs_all"])
+    if any(row.low < end < row.high for row in both for end in ends):
+        return undecided(said)
+    if inside["rms_all"] and inside["mean_abs_all"]:
         return Verdict(REPRODUCED, said)
     return Verdict(PARTLY if any(inside.values()) else NOT_REPRODUCED, said)
 
 
 def downhill_fraction(rows: Rows, _: Parameters) -> Verdict:
-    """Whether the fraction of trials below the trained loss falls with t, at both step sizes."""
-    tests = {name: row.value for name, row in _starting(rows, "trend_p_").items()}
-    fell = {name: p < SIGNIFICANT for name, p in tests.items() if math.isfinite(p)}
-    said = "; ".join(
-        f"{name.removeprefix('trend_rank_')}: rank correlation with t {_show(row)}"
-        for name, row in _starting(rows, "trend_rank_").items()
-        if name.replace("rank", "p") in fell
-    )
-    ranks = {name: rows[name.replace("trend_p_", "trend_rank_")] for name in fell}
-    rose = [name for name, row in ranks.items() if row.low > 0]
-    said += (
-        f"; falls significantly for {sum(fell.values())} of {len(fell)} step sizes, rises for {len(rose)}."
-    )
-    if len(fell) < len(tests):
-        said += f" At {len(tests) - len(fell)} the fraction never changed, which tells nothing."
+    """Whether the fraction of trials below the trained loss falls with t, at every step size."""
+    tests = {name.removeprefix("trend_p_"): row.value for name, row in _starting(rows, "trend_p_").items()}
+    fell = {sigma: p < SIGNIFICANT for sigma, p in tests.items() if math.isfinite(p)}
     if not fell:
         return Verdict(NOT_TESTED, "At no step size did the fraction change, which tells nothing.")
+    ranks = {sigma: rows[f"trend_rank_{sigma}"] for sigma in fell}
+    rose = [sigma for sigma, row in ranks.items() if row.low > 0]
+    said = "Rank correlation with t: " + "; ".join(f"{_show(row)} at {s}" for s, row in ranks.items())
+    said += f". It falls significantly for {sum(fell.values())} of {len(fell)} step sizes"
+    said += f" and rises for {len(rose)}."
+    if len(fell) < len(tests):
+        said += f" At {len(tests) - len(fell)} it never changed, which tells nothing."
     if all(fell.values()):
         return Verdict(REPRODUCED, said)
     if any(fell.values()):
         return Verdict(PARTLY, said)
-    if rose:
-        return Verdict(NOT_REPRODUCED, said)
-    return Verdict(NOT_TESTED, f"{said} The intervals do not decide.")
+    return Verdict(NOT_REPRODUCED, said) if rose else undecided(said)
 
 
 PREDICATES = {
@@ -176,8 +184,16 @@ PREDICATES = {
     "downhill-walk-fraction": downhill_fraction,
 }
 
+_LONG = {"epochs": 10, "networks": 5, "images": 5000}
+
 CASES = {
-    claim: Case(_MNIST, "FC1-512 on MNIST", _COST) for claim in PREDICATES if claim != "random-walk-algorithm"
+    claim: Case(_MNIST, _LONG | more, "trained FC1-512 on MNIST", _COST)
+    for claim, more in {
+        "walk-flat-then-plateau": {"steps": 40},
+        "walk-test-like-train": {"steps": 40},
+        "weight-scale": {},
+        "downhill-walk-fraction": {"downhill_steps": 8, "trials": 40},
+    }.items()
 }
 
 
@@ -187,45 +203,45 @@ def _rows(**values: tuple[float, float, float]) -> dict[str, Measurement]:
 
 EXAMPLES = {
     "random-walk-algorithm": (
-        _rows(exponent=(0.5, 0.495, 0.505), prefactor=(1.0, 0.99, 1.01)),
-        _rows(exponent=(1.0, 0.99, 1.01), prefactor=(1.0, 0.99, 1.01)),
+        _rows(exponent=(0.51, 0.5, 0.519), prefactor=(1.01, 1.0, 1.019)),
+        _rows(exponent=(0.53, 0.521, 0.54), prefactor=(1.0, 0.99, 1.01)),
     ),
     "walk-flat-then-plateau": (
         _rows(
-            flat_ratio_s050=(0.1, 0.05, 0.2),
-            flat_ratio_s070=(0.1, 0.05, 0.2),
-            faster_p=(1e-6, 1e-6, 1e-6),
-            plateau_s050=(0.02, -0.01, 0.05),
-            plateau_s070=(0.01, -0.01, 0.03),
+            **{"flat_ratio_0.05": (0.3, 0.28, 0.32), "flat_ratio_0.07": (0.3, 0.28, 0.33)},
+            **{"plateau_0.05": (0.08, 0.05, 0.1), "plateau_0.07": (0.08, 0.05, 0.1)},
+            faster_p=(0.04, 0.04, 0.04),
         ),
         _rows(
-            flat_ratio_s050=(1.0, 0.9, 1.1),
-            flat_ratio_s070=(1.0, 0.9, 1.1),
-            faster_p=(0.5, 0.5, 0.5),
-            plateau_s050=(0.9, 0.8, 1.0),
-            plateau_s070=(0.9, 0.8, 1.0),
+            **{"flat_ratio_0.05": (0.36, 0.34, 0.38), "flat_ratio_0.07": (0.36, 0.34, 0.38)},
+            **{"plateau_0.05": (0.12, 0.105, 0.13), "plateau_0.07": (0.12, 0.105, 0.13)},
+            faster_p=(0.06, 0.06, 0.06),
         ),
     ),
     "walk-test-like-train": (
-        _rows(spearman_loss=(0.99, 0.98, 1.0), spearman_accuracy=(0.97, 0.95, 0.99)),
-        _rows(spearman_loss=(0.1, -0.2, 0.4), spearman_accuracy=(0.0, -0.3, 0.3)),
+        _rows(
+            spearman_loss=(0.92, 0.9, 0.94),
+            spearman_accuracy=(0.92, 0.9, 0.94),
+            rise_test_over_train=(1.1, 0.81, 1.24),
+        ),
+        _rows(
+            spearman_loss=(0.85, 0.8, 0.89),
+            spearman_accuracy=(0.85, 0.8, 0.89),
+            rise_test_over_train=(1.4, 1.26, 1.6),
+        ),
     ),
     "weight-scale": (
-        _rows(rms_all=(0.1, 0.09, 0.11), mean_abs_all=(0.08, 0.075, 0.085)),
-        _rows(rms_all=(0.04, 0.039, 0.041), mean_abs_all=(0.03, 0.029, 0.031)),
+        _rows(rms_all=(0.13, 0.12, 0.141), mean_abs_all=(0.08, 0.071, 0.085)),
+        _rows(rms_all=(0.145, 0.142, 0.15), mean_abs_all=(0.06, 0.05, 0.07)),
     ),
     "downhill-walk-fraction": (
         _rows(
-            trend_p_s001=(1e-4, 1e-4, 1e-4),
-            trend_p_s002=(1e-4, 1e-4, 1e-4),
-            trend_rank_s001=(-0.9, -0.95, -0.8),
-            trend_rank_s002=(-0.9, -0.95, -0.8),
+            **{"trend_p_0.001": (0.04, 0.04, 0.04), "trend_rank_0.001": (-0.5, -0.9, 0.1)},
+            **{"trend_p_0.01": (0.04, 0.04, 0.04), "trend_rank_0.01": (-0.5, -0.9, -0.1)},
         ),
         _rows(
-            trend_p_s001=(0.9, 0.9, 0.9),
-            trend_p_s002=(0.8, 0.8, 0.8),
-            trend_rank_s001=(0.5, 0.2, 0.8),
-            trend_rank_s002=(0.4, 0.1, 0.7),
+            **{"trend_p_0.001": (0.06, 0.06, 0.06), "trend_rank_0.001": (-0.2, -0.5, 0.1)},
+            **{"trend_p_0.01": (0.99, 0.99, 0.99), "trend_rank_0.01": (0.5, 0.1, 0.9)},
         ),
     ),
 }
