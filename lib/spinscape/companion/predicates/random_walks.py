@@ -13,10 +13,13 @@ A whole interval has to lie on one side of a threshold; where it straddles, noth
   correction, and rises when its interval lies above zero.
 
 The thresholds were fixed before the first run.
-After it, and after a review, five things were changed: flatness is asked of the two named step sizes only (all step sizes before, so that "reproduced" was
-out of reach); the ratio of rises is judged; both magnitudes are asked for (either before, which on MNIST
-gave "reproduced" in place of "partly"); the downhill trend is tested over networks (Page's test over times
-before, which raises too many false alarms); a fraction that neither falls nor rises decides nothing.
+After it, and after a review, five things were changed.
+Flatness is asked of the two named step sizes only (of all before, so that "reproduced" was out of reach).
+The ratio of rises is judged.
+Both magnitudes are asked for (either before, which on MNIST gave "reproduced" in place of "partly").
+The downhill trend is tested over networks (by Page's test over times before, which raises too many false
+alarms on curves whose points depend on each other).
+A fraction that neither falls nor rises decides nothing.
 """
 
 from __future__ import annotations
