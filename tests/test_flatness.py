@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from small import dense_hessian, network
-from spinscape.landscape.flatness import hessian_trace
+from spinscape.landscape.flatness import _signs, hessian_trace
+from spinscape.landscape.steps import PROBES, generator
 from spinscape.networks.ensemble import Ensemble
 
 
@@ -41,3 +42,17 @@ def test_trace_against_pyhessian(data) -> None:
 def test_bad_input_is_refused(ensemble, data) -> None:
     with pytest.raises(ValueError, match="at least 2"):
         hessian_trace(ensemble, *data, probes=1)
+
+
+def test_each_probe_against_the_dense_hessian(data) -> None:
+    x, y = data[0].double(), data[1]
+    net = network(2).double()
+    found = hessian_trace(Ensemble.from_modules([net]), x, y, probes=5, seed=4)
+    dense = dense_hessian(net, x, y)
+    source = generator(4, PROBES, 0)
+    samples = []
+    for _ in range(5):
+        v = torch.cat([_signs({"p": p}, source)["p"].flatten() for p in net.parameters()])
+        samples.append(float(v @ dense @ v))
+    assert found.trace[0] == pytest.approx(np.mean(samples), rel=1e-9)
+    assert found.standard_error[0] == pytest.approx(np.std(samples, ddof=1) / np.sqrt(5), rel=1e-9)

@@ -104,12 +104,12 @@ def _one(
 
     def curvature(v: dict[str, Tensor]) -> float:
         product = jvp(grad(loss), (params,), (v,))[1]
-        return float(sum((v[name] * product[name]).sum(dtype=torch.float64) for name in v))
+        return float(sum((v[name] * product[name]).sum() for name in v))
 
     source = generator(seed, PROBES, r)
     samples = [curvature(_signs(params, source)) for _ in range(probes)]
     slope = grad(loss)(params)
-    norm = sum((g**2).sum(dtype=torch.float64) for g in slope.values())
+    norm = sum((g**2).sum() for g in slope.values())
     return samples, float(torch.as_tensor(norm).sqrt())
 
 

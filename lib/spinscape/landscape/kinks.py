@@ -52,7 +52,7 @@ def kink_rise(ensemble: Ensemble, x: Tensor, y: Tensor, spread: ArrayLike) -> ND
     if not isinstance(ensemble.model, nn.Sequential) or len(linear) != 2 or other:
         raise ValueError("kink_rise is for a sequence of two linear layers with one ReLU between them")
     inputs = x.to(ensemble.device).flatten(1)
-    scale = inputs.double().square().sum(1, keepdim=True) + (linear[0].bias is not None)
+    scale = inputs.square().sum(1, keepdim=True) + (linear[0].bias is not None)
     rows = [
         _one(ensemble.module(r), inputs, y.to(ensemble.device), scale, variances)
         for r in range(ensemble.replicas)
@@ -69,10 +69,10 @@ def _one(net: nn.Module, x: Tensor, y: Tensor, scale: Tensor, variances: NDArray
         slope = surplus @ second.weight
         found = []
         for s in variances:
-            width = (s * scale).sqrt().to(a.dtype)
+            width = (float(s) * scale).sqrt()
             z = a / width
             # E max(0, a + width xi) - max(0, a) = width (phi(z) - |z| Phi(-|z|)), even in z.
             density = torch.exp(-z.square() / 2) / (2 * torch.pi) ** 0.5
             lift = width * (density - z.abs() * torch.special.ndtr(-z.abs()))
-            found.append(float((slope * lift).sum(1, dtype=torch.float64).mean()))
+            found.append(float((slope * lift).sum(1).mean()))
     return found

@@ -174,8 +174,9 @@ def _look(
         seen = evaluate(here, x, y, loss=losses)
         row.update({(part, name): seen.loss[name] for name in losses})
         row[part, "accuracy"] = seen.accuracy
-    square = sum(
-        ((p - start.params[name]).flatten(1).double() ** 2).sum(1) for name, p in here.params.items()
-    )
-    row["", "displacement"] = torch.as_tensor(square).sqrt().cpu().numpy()
+    norms = [
+        torch.linalg.vector_norm((p - start.params[name]).flatten(1), dim=1)
+        for name, p in here.params.items()
+    ]
+    row["", "displacement"] = torch.stack(norms).cpu().double().square().sum(0).sqrt().numpy()
     return row
