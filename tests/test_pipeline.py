@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from spinscape.companion.homeless import stand_ins
 from spinscape.companion.layout import Layout
 from spinscape.companion.plan import make_plan
 from spinscape.companion.processes import locked
@@ -210,6 +211,39 @@ def test_a_broken_page_leaves_the_earlier_site(failing):
     assert "The site could not be built." in run.stdout
     assert "missing.md" in run.stdout
     assert (layout.html("quick") / "beta.html").read_text(encoding="utf-8") == before
+
+
+def test_a_home_that_cannot_be_written_will_do(built, tmp_path):
+    layout, _ = built
+    (layout.build("quick") / "executed" / "beta.ipynb").unlink()
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    ran, run = build(layout, HOME=str(nowhere / "home"), XDG_CACHE_HOME="", XDG_CONFIG_HOME="")
+    assert run.returncode == 0, run.stdout
+    assert ran == {"beta"}
+    assert (layout.root / "_build" / "cache").is_dir()
+
+
+def test_only_caches_that_cannot_be_written_are_moved(tmp_path, monkeypatch):
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "SPINSCAPE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    aside = tmp_path / "aside"
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    assert stand_ins(aside) == {}
+    moved = {"XDG_CACHE_HOME": str(aside), "MPLCONFIGDIR": str(aside / "matplotlib")}
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
+    (tmp_path / "file").touch()
+    assert stand_ins(aside) == moved
+    data = home / ".cache" / "spinscape"
+    data.mkdir()
+    (home / ".cache" / "snakemake").rmdir()
+    (home / ".cache" / "snakemake").touch()
+    (home / ".config" / "matplotlib").rmdir()
+    (home / ".config" / "matplotlib").touch()
+    monkeypatch.setenv("HOME", str(home))
+    assert stand_ins(aside) == {**moved, "SPINSCAPE_CACHE": str(data)}
+    assert not aside.exists()
 
 
 def test_a_second_build_in_the_folder_is_refused(built):
