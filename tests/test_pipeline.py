@@ -152,6 +152,11 @@ def test_a_missing_or_foreign_executed_notebook_is_noticed(built):
     aside.rename(path)
     mark.write_text(text, encoding="utf-8")
     assert stale(layout) == set()
+    path.unlink()
+    ran, run = build(layout)
+    assert run.returncode == 0, run.stdout
+    assert ran == {"beta"}
+    assert path.is_file()
 
 
 @pytest.fixture(scope="module")

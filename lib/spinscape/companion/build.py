@@ -241,7 +241,7 @@ def _show(display: Display, plan: Plan, fresh: set[str]) -> None:
     stage = f"profile {plan.profile}: "
     if plan.site_mark.is_file():
         stage += "the site is up to date"
-    elif (plan.folder / "made" / f"stage-{plan.site_key}").is_file():
+    elif plan.stage_mark.is_file():
         stage += "building the site"
     else:
         stage += "executing and staging"
