@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -271,15 +272,22 @@ def processes(layout: Layout) -> list[int]:
     return found
 
 
+@pytest.fixture
+def temporary():
+    """Make a folder for temporary files with a path short enough for sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_build_leaves_no_process_and_goes_on(built, number):
+def test_a_stopped_build_leaves_nothing_behind_and_goes_on(built, temporary, number):
     layout, _ = built
     wait = f"import time, os\nif not os.path.exists('../go{number}'): time.sleep(600)\n"
     edit(layout.book / "beta.md", "print(name, ", f"{wait}print(name, ")
     process = subprocess.Popen(
         [sys.executable, "-m", "spinscape.companion.cli", "build"],
         cwd=layout.root,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "lib")},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "lib"), "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -287,12 +295,14 @@ def test_a_stopped_build_leaves_no_process_and_goes_on(built, number):
     progress = layout.build("quick") / "progress" / "beta.json"
     wait_for(lambda: '"running"' in text_of(progress) and '"cell": 2' in text_of(progress))
     assert processes(layout)
+    assert list(temporary.glob("spinscape-*"))
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     if number != signal.SIGKILL:
         assert errors.strip() == "Stopped. The next call goes on from here."
     wait_for(lambda: not processes(layout))
+    wait_for(lambda: not list(temporary.glob("spinscape-*")))
     (layout.root / f"go{number}").touch()
     ran, run = build(layout)
     assert run.returncode == 0, run.stdout
