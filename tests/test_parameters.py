@@ -165,7 +165,7 @@ def test_any_float_survives_its_own_text(value):
 
 @given(st.lists(st.integers(-(10**30), 10**30)))
 def test_any_list_of_integers_survives_its_own_text(values):
-    assert parse_text(BY_NAME["seeds"], repr(values)) == values
+    assert parse_text(BY_NAME["extra"], repr(values)) == values
 
 
 def test_the_schema_of_a_chapter_is_its_tagged_cell(tmp_path):
