@@ -5,8 +5,8 @@ Both sides take the same steps with the same optimiser implementation (``foreach
 alternate in one process and the table gives medians per network and step. The batched side also
 keeps each sample's loss and whether it was classified correctly.
 
-    OMP_NUM_THREADS=1 python benchmarks/training.py python benchmarks/training.py --case gpu
-    --device cuda --json gpu.json
+    OMP_NUM_THREADS=1 python benchmarks/training.py
+    python benchmarks/training.py --case gpu --device cuda --json gpu.json
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_output
@@ -35,6 +38,24 @@ def test_the_code_hash_sees_code_and_not_looks(tmp_path):
     assert code_hash(code_only(chapter(tmp_path, looks))) == before
     other = ALPHA.replace("double(width)", "double(2 * width)")
     assert code_hash(code_only(chapter(tmp_path, other))) != before
+
+
+@pytest.mark.parametrize(
+    ("commit", "at"),
+    [
+        ("0123456789ab", "@0123456789ab"),
+        ("0123456789ab-dirty", "@0123456789ab"),
+        ("unknown", ""),
+        ("-dirty", ""),
+    ],
+)
+@pytest.mark.parametrize("missing", [True, False])
+def test_the_setup_cell_installs_what_made_the_page_where_it_is_missing(monkeypatch, commit, at, missing):
+    installed = []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if missing else name)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: installed.append(command[-1]))
+    exec(pages.setup_cell("owner/book", commit).source, {})
+    assert installed == ([f"git+https://github.com/owner/book{at}"] if missing else [])
 
 
 def test_magics_do_not_hide_imports(tmp_path):

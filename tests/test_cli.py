@@ -88,6 +88,27 @@ def test_arguments_after_dashes_reach_the_engine(layout):
     assert "dry-run" in log
 
 
+def test_the_list_of_data_sets_says_what_is_wrong_with_one(layout, tmp_path):
+    folder = tmp_path / "data"
+    names = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
+             "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]  # fmt: skip
+    for name in ("mnist", "fashion-mnist"):
+        (folder / name).mkdir(parents=True)
+        for file in names[: 4 if name == "mnist" else 3]:
+            (folder / name / file).write_bytes(b"cut short")
+    places = {"SPINSCAPE_DATA": str(folder), "SPINSCAPE_CACHE": str(tmp_path / "cache")}
+    run = spinscape("data", root=layout.root, **places)
+    assert run.returncode == 0
+    lines = run.stdout.splitlines()
+    assert lines[:2] == ["digits: bundled", "linnerud: bundled"]
+    assert lines[2].startswith(f"mnist: {folder}/mnist/{names[0]} (9 bytes) is not the published file: MD5 ")
+    assert lines[3] == (
+        f"fashion-mnist: {folder}/fashion-mnist holds only a part of fashion-mnist: {names[3]} missing."
+    )
+    assert lines[4].startswith("cifar10: ")
+    assert len(lines) <= 7
+
+
 def test_refusing_imports_no_torch(layout):
     code = (
         "import sys; from spinscape.companion import cli\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import re
 import shutil
 import subprocess
@@ -36,6 +38,45 @@ def test_every_pin_is_exact_and_comes_once():
     assert len(PINS) == len(LINES)
     assert all(re.fullmatch(r"==[^*]+", str(pin.specifier)) for pin in PINS.values())
     assert not any(line.startswith("-") for line in LINES)
+
+
+@pytest.fixture
+def lock(monkeypatch):
+    """Import ``tools/lock.py``."""
+    monkeypatch.syspath_prepend(REPOSITORY / "tools")
+    return importlib.import_module("lock")
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
+def test_first_releases_of_supported_pythons_can_install_every_pin(lock, python):
+    refusing, looked_at = [], 0
+    for name, pin in PINS.items():
+        try:
+            found = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if not pin.specifier.contains(found.version):
+            continue
+        looked_at += 1
+        asked = found.metadata["Requires-Python"]
+        if not lock.admits(python, asked, pin.marker):
+            refusing.append(f"{name} {found.version}: {asked}")
+    assert looked_at > 100
+    assert not refusing
+
+
+def test_the_lock_refuses_a_package_that_asks_for_a_later_release(lock, monkeypatch):
+    def pip(*_, **__) -> subprocess.CompletedProcess[str]:
+        about = {"name": "sieve", "version": "4.1.2", "requires_python": asked}
+        return subprocess.CompletedProcess([], 0, json.dumps({"install": [{"metadata": about}]}))
+
+    monkeypatch.setattr(lock.subprocess, "run", pip)
+    asked = ">=3.9"
+    assert lock.resolve("python", "3.11") == {"sieve": ("sieve", "4.1.2")}
+    asked = ">=3.11.5"
+    with pytest.raises(SystemExit, match=r"3\.11\.0 could not install.*\n.*sieve==4\.1\.2 asks"):
+        lock.resolve("python", "3.11")
+    assert lock.admits("3.11.0", asked, Requirement('a; python_version == "3.12"').marker)
 
 
 def test_direct_requirements_are_in_the_lock():

@@ -32,6 +32,7 @@ dataset: str = "digits"  # data set {digits | mnist | fashion-mnist}
 label: str = "plain"  # any text
 sigmas: list[float] = [0.01, 0.07]  # step widths {0<..}
 seeds: list[int] = [0, 1]
+extra: list[int] = []  # further seeds
 sets: list[str] = ["digits"]  # {digits | mnist}
 """
 SCHEMA = declared(CELL)
@@ -91,7 +92,7 @@ def test_bad_declarations_are_refused(source, message):
         ("label", "true", "true"),
         ("sigmas", "[0.01,0.07]", [0.01, 0.07]),
         ("sigmas", "0.01, 7e-2", [0.01, 0.07]),
-        ("sigmas", "[]", []),
+        ("extra", "[]", []),
         ("sigmas", "1", [1.0]),
         ("sets", "[digits, mnist]", ["digits", "mnist"]),
         ("sets", '["digits"]', ["digits"]),
@@ -121,6 +122,7 @@ def test_command_line_text_means_what_a_person_means(name, text, value):
         ("sigmas", "[0.1", "lacks a bracket"),
         ("sigmas", "[0.1,,0.2]", "not of type"),
         ("seeds", "[0,true]", "not of type"),
+        ("sigmas", "[]", "the list is empty. Give at least one value, such as [0.01, 0.07]"),
     ],
 )
 def test_bad_text_is_refused_with_what_is_allowed(name, text, message):
@@ -131,11 +133,11 @@ def test_bad_text_is_refused_with_what_is_allowed(name, text, message):
 
 
 def test_yaml_values_mean_what_a_person_means():
-    values = yaml.safe_load("{rate: 1e-3, hidden: 7, shuffle: false, sigmas: [1e-2, 1], seeds: []}")
+    values = yaml.safe_load("{rate: 1e-3, hidden: 7, shuffle: false, sigmas: [1e-2, 1], extra: []}")
     assert values["rate"] == "1e-3"
     found = check(SCHEMA, values)
     assert found == {
-        "rate": 1e-3, "hidden": 7, "shuffle": False, "sigmas": [0.01, 1.0], "seeds": [],
+        "rate": 1e-3, "hidden": 7, "shuffle": False, "sigmas": [0.01, 1.0], "extra": [],
     }  # fmt: skip
 
 
@@ -163,7 +165,7 @@ def test_any_float_survives_its_own_text(value):
 
 @given(st.lists(st.integers(-(10**30), 10**30)))
 def test_any_list_of_integers_survives_its_own_text(values):
-    assert parse_text(BY_NAME["seeds"], repr(values)) == values
+    assert parse_text(BY_NAME["extra"], repr(values)) == values
 
 
 def test_the_schema_of_a_chapter_is_its_tagged_cell(tmp_path):

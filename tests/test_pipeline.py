@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from spinscape.companion.homeless import stand_ins
 from spinscape.companion.layout import Layout
 from spinscape.companion.plan import make_plan
 from spinscape.companion.processes import locked
@@ -151,6 +153,11 @@ def test_a_missing_or_foreign_executed_notebook_is_noticed(built):
     aside.rename(path)
     mark.write_text(text, encoding="utf-8")
     assert stale(layout) == set()
+    path.unlink()
+    ran, run = build(layout)
+    assert run.returncode == 0, run.stdout
+    assert ran == {"beta"}
+    assert path.is_file()
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +219,39 @@ def test_a_broken_page_leaves_the_earlier_site(failing):
     assert (layout.html("quick") / "beta.html").read_text(encoding="utf-8") == before
 
 
+def test_a_home_that_cannot_be_written_will_do(built, tmp_path):
+    layout, _ = built
+    (layout.build("quick") / "executed" / "beta.ipynb").unlink()
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    ran, run = build(layout, HOME=str(nowhere / "home"), XDG_CACHE_HOME="", XDG_CONFIG_HOME="")
+    assert run.returncode == 0, run.stdout
+    assert ran == {"beta"}
+    assert (layout.root / "_build" / "cache").is_dir()
+
+
+def test_only_caches_that_cannot_be_written_are_moved(tmp_path, monkeypatch):
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "SPINSCAPE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    aside = tmp_path / "aside"
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    assert stand_ins(aside) == {}
+    moved = {"XDG_CACHE_HOME": str(aside), "MPLCONFIGDIR": str(aside / "matplotlib")}
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
+    (tmp_path / "file").touch()
+    assert stand_ins(aside) == moved
+    data = home / ".cache" / "spinscape"
+    data.mkdir()
+    (home / ".cache" / "snakemake").rmdir()
+    (home / ".cache" / "snakemake").touch()
+    (home / ".config" / "matplotlib").rmdir()
+    (home / ".config" / "matplotlib").touch()
+    monkeypatch.setenv("HOME", str(home))
+    assert stand_ins(aside) == {**moved, "SPINSCAPE_CACHE": str(data)}
+    assert not aside.exists()
+
+
 def test_a_second_build_in_the_folder_is_refused(built):
     layout, _ = built
     with locked(layout.build("quick") / ".lock"):
@@ -232,15 +272,22 @@ def processes(layout: Layout) -> list[int]:
     return found
 
 
+@pytest.fixture
+def temporary():
+    """Make a folder for temporary files with a path short enough for sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_build_leaves_no_process_and_goes_on(built, number):
+def test_a_stopped_build_leaves_nothing_behind_and_goes_on(built, temporary, number):
     layout, _ = built
     wait = f"import time, os\nif not os.path.exists('../go{number}'): time.sleep(600)\n"
     edit(layout.book / "beta.md", "print(name, ", f"{wait}print(name, ")
     process = subprocess.Popen(
         [sys.executable, "-m", "spinscape.companion.cli", "build"],
         cwd=layout.root,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "lib")},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "lib"), "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -248,12 +295,14 @@ def test_a_stopped_build_leaves_no_process_and_goes_on(built, number):
     progress = layout.build("quick") / "progress" / "beta.json"
     wait_for(lambda: '"running"' in text_of(progress) and '"cell": 2' in text_of(progress))
     assert processes(layout)
+    assert list(temporary.glob("spinscape-*"))
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     if number != signal.SIGKILL:
         assert errors.strip() == "Stopped. The next call goes on from here."
     wait_for(lambda: not processes(layout))
+    wait_for(lambda: not list(temporary.glob("spinscape-*")))
     (layout.root / f"go{number}").touch()
     ran, run = build(layout)
     assert run.returncode == 0, run.stdout

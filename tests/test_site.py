@@ -155,6 +155,21 @@ def test_no_sideways_scroll_on_a_phone(address: str, browser, name: str) -> None
     assert width <= 390
 
 
+def test_the_number_of_an_equation_stands_below_it_on_a_phone(address: str, browser) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    tab = context.new_page()
+    tab.goto(f"{address}/random_walks.html", wait_until="networkidle")
+    tab.wait_for_selector("div.math mjx-container")
+    gaps = tab.eval_on_selector_all(
+        "div.math:has(> .eqno)",
+        "all => all.map(m => m.querySelector('.eqno').getBoundingClientRect().top"
+        " - m.querySelector('mjx-container').getBoundingClientRect().bottom)",
+    )
+    context.close()
+    assert gaps
+    assert all(gap >= 0 for gap in gaps)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_links_within_the_book_lead_somewhere(book: Path, address: str, tab, name: str) -> None:
     tab.goto(f"{address}/{name}.html", wait_until="networkidle")
@@ -167,13 +182,23 @@ def test_links_within_the_book_lead_somewhere(book: Path, address: str, tab, nam
             assert f'id="{fragment}"' in target.read_text(encoding="utf-8"), link
 
 
+@pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_article_is_accessible(address: str, tab, name: str) -> None:
+def test_article_is_accessible(address: str, browser, name: str, mode: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=mode)
+    tab = context.new_page()
     tab.goto(f"{address}/{name}.html", wait_until="networkidle")
+    assert tab.get_attribute("html", "data-theme") == mode
     found = Axe().run(tab, context="article").response["violations"]
     # sphinxcontrib-bibtex puts anchors into the list of references, which axe-core objects to.
     known = {"aria-required-children"} if name == "bibliography" else set()
-    grave = [v["id"] for v in found if v["impact"] in {"serious", "critical"} and v["id"] not in known]
+    context.close()
+    grave = [
+        (v["id"], node["target"], node["failureSummary"])
+        for v in found
+        if v["impact"] in {"serious", "critical"} and v["id"] not in known
+        for node in v["nodes"]
+    ]
     assert grave == []

@@ -5,6 +5,8 @@
 
 pip resolves on the interpreter that runs this, once as it is and once for every other supported
 Python found beside it, so that what only one version needs gets a marker.
+A pin that refuses the first release of a supported Python, such as 3.11.0, is an error: systems keep
+early releases for years (Debian 12 has 3.11.2).
 torch's own companions for CUDA are left to torch, which pins them itself.
 """
 
@@ -17,6 +19,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.11", "3.12", "3.13")
@@ -40,7 +45,25 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def resolve(python: str) -> dict[str, tuple[str, str]]:
+def admits(python: str, asked: str | None, marker: Marker | None = None) -> bool:
+    """Say whether a package can be installed on a Python such as ``3.11.0``.
+
+    Parameters
+    ----------
+    python
+        The full version.
+    asked
+        The package's ``Requires-Python``.
+    marker
+        The pin's marker; where it leaves the package out, nothing is asked.
+    """
+    short = python.rpartition(".")[0]
+    if marker and not marker.evaluate({"python_version": short, "python_full_version": python}):
+        return True
+    return SpecifierSet(asked or "").contains(python)
+
+
+def resolve(python: str, version: str) -> dict[str, tuple[str, str]]:
     """Ask pip what it would install: normal name -> (name, version)."""
     run = subprocess.run(
         [python, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed",
@@ -48,6 +71,18 @@ def resolve(python: str) -> dict[str, tuple[str, str]]:
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     report = json.loads(run.stdout)
+    first = f"{version}.0"
+    refusing = [
+        f"{e['metadata']['name']}=={e['metadata']['version']} asks for Python {asked}"
+        for e in report["install"]
+        if not admits(first, asked := e["metadata"].get("requires_python"))
+    ]
+    if refusing:
+        listed = "\n  ".join(refusing)
+        sys.exit(
+            f"Python {first} could not install these:\n  {listed}\n"
+            "Pin a release that it can run in requirements.in. Nothing was written."
+        )
     pairs = [(e["metadata"]["name"], e["metadata"]["version"]) for e in report["install"]]
     return {
         normal(name): (name, version.partition("+")[0])
@@ -91,11 +126,11 @@ def main() -> None:
     parser.add_argument("--environment-only", action="store_true")
     if not parser.parse_args().environment_only:
         own = "{}.{}".format(*sys.version_info)
-        resolved = {own: resolve(sys.executable)}
+        resolved = {own: resolve(sys.executable, own)}
         for version in VERSIONS:
             other = shutil.which(f"python{version}")
             if version != own and other:
-                resolved[version] = resolve(other)
+                resolved[version] = resolve(other, version)
         missing = sorted(set(VERSIONS) - set(resolved))
         if missing:
             print(f"not resolved, no such Python here: {', '.join(missing)}", file=sys.stderr)

@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from spinscape.companion import provenance
+from spinscape.companion.homeless import stand_ins
 from spinscape.companion.layout import Layout
 from spinscape.companion.live import Display, read_rows
 from spinscape.companion.pages import seconds
@@ -194,6 +195,11 @@ def _command(plan: Plan, cores: int, extra: Sequence[str]) -> list[str]:
 
 def _run_snakemake(command: list[str], output: Any, plan: Plan, fresh: set[str], console: Console) -> int:
     search = [str(provenance.LIBRARY), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        **stand_ins(plan.layout.root / "_build" / "cache"),
+        "PYTHONPATH": os.pathsep.join(filter(None, search)),
+    }
     stopping: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -209,7 +215,7 @@ def _run_snakemake(command: list[str], output: Any, plan: Plan, fresh: set[str],
         start_new_session=True,
         preexec_fn=die_with_parent(signal.SIGKILL),
         cwd=plan.layout.root,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))},
+        env=environment,
     )
     try:
         with Display(console).open() as display:
@@ -235,7 +241,7 @@ def _show(display: Display, plan: Plan, fresh: set[str]) -> None:
     stage = f"profile {plan.profile}: "
     if plan.site_mark.is_file():
         stage += "the site is up to date"
-    elif (plan.folder / "made" / f"stage-{plan.site_key}").is_file():
+    elif plan.stage_mark.is_file():
         stage += "building the site"
     else:
         stage += "executing and staging"

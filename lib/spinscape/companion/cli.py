@@ -144,13 +144,22 @@ def data(
             found = datasets.load(each, download=name is not None)
         except datasets.DataError as error:
             missing = True
-            typer.echo(f"{each}: {error}" if name else f"{each}: not found")
+            typer.echo(f"{each}: {error if name else _short(str(error))}")
         else:
             typer.echo(f"{each}: {found.source}")
     if missing and name:
         raise typer.Exit(1)
     if missing:
         typer.echo("'spinscape data NAME' fetches a data set, or says how to provide it.")
+
+
+def _short(problem: str) -> str:
+    """Cut what is wrong with a data set down to one line: a wrong file with the reason, or no file."""
+    if "was not found. Looked here:" in problem:
+        return "not found"
+    for advice in ("To provide the data, ", "The file was left as it is"):
+        problem = problem.partition(advice)[0]
+    return " ".join(problem.split())
 
 
 def _print(table: Table) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import signal
 import stat
@@ -23,6 +25,9 @@ from traitlets.config import Config
 from spinscape.companion.processes import die_with_parent
 
 NAME = "spinscape"
+
+_FOLDER = re.compile(r"spinscape-(\d+)-\w+")
+_in_use: list[Path] = []
 
 # A Unix socket's path holds about a hundred characters.
 _LONGEST_FOLDER = 70
@@ -83,10 +88,16 @@ def private_sockets() -> Iterator[Config]:
     """Make a folder that only this user can enter, and a configuration that puts sockets there.
 
     IPython's own folder goes there too, so that a run depends on no user's start-up files.
+    Folders that killed processes left behind are removed first.
     """
     base = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="spinscape-", dir=base if _short(base) else "/tmp"))
+    base = base if _short(base) else "/tmp"
+    _sweep(Path(base))
+    folder = Path(tempfile.mkdtemp(prefix=f"spinscape-{os.getpid()}-", dir=base))
+    _in_use.append(folder)
+    lock = os.open(folder, os.O_RDONLY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         folder.chmod(stat.S_IRWXU)
         os.environ["IPYTHONDIR"] = str(folder / "ipython")
         connection = {"transport": "ipc", "ip": str(folder / "k")}
@@ -97,7 +108,44 @@ def private_sockets() -> Iterator[Config]:
             }
         )
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_sockets()
+        os.close(lock)
+
+
+def remove_sockets() -> None:
+    """Remove the folders that `private_sockets` made, also where a process ends without its end."""
+    while _in_use:
+        shutil.rmtree(_in_use.pop(), ignore_errors=True)
+
+
+def _sweep(base: Path) -> None:
+    """Remove this user's folders of processes that are gone.
+
+    A folder is in use while its process lives or, where processes cannot see each other, as in
+    containers with one ``/tmp``, while it is locked.
+    """
+    for folder in base.glob("spinscape-*"):
+        named = _FOLDER.fullmatch(folder.name)
+        if not named or _alive(int(named[1])):
+            continue
+        with contextlib.suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(lock).st_uid == os.getuid():
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _short(folder: str) -> bool:

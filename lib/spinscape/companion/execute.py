@@ -181,6 +181,7 @@ def _stopper(progress: Progress) -> Any:
         from spinscape.companion import engine
 
         engine.kill_kernels()
+        engine.remove_sockets()
         try:
             progress.write("stopped")
         finally:

@@ -13,6 +13,7 @@ RECORD = "application/vnd.spinscape.record+json"
 VALUE = "application/vnd.spinscape.value+json"
 STAMP = "application/vnd.spinscape.stamp+json"
 
+_COMMIT = re.compile(r"([0-9a-f]{7,64})(-dirty)?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]")
 
 
@@ -165,14 +166,25 @@ def mebibytes(size: float) -> str:
     return f"{size / 2**20:.0f} MiB"
 
 
-def setup_cell(repository: str) -> NotebookNode:
-    """Make the hidden first cell that installs the library where a notebook runs elsewhere."""
+def setup_cell(repository: str, commit: str = "unknown") -> NotebookNode:
+    """Make the hidden first cell that installs the library where a notebook runs elsewhere.
+
+    Parameters
+    ----------
+    repository
+        The ``owner/name`` on GitHub.
+    commit
+        What made the page, as `provenance.commit` gives it; where it is unknown, the repository's
+        default branch is installed.
+    """
+    found = _COMMIT.fullmatch(commit)
+    at = f"@{found[1]}" if found else ""
     source = (
         "import importlib.util\n"
         "import subprocess\n"
         "import sys\n\n"
         'if importlib.util.find_spec("spinscape") is None:\n'
-        f'    source = "git+https://github.com/{repository}"\n'
+        f'    source = "git+https://github.com/{repository}{at}"\n'
         '    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)'
     )
     cell = nbformat.v4.new_code_cell(source, id="setup")

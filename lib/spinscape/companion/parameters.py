@@ -9,7 +9,8 @@ optional constraint at the comment's end is
   missing end is open: ``{1..1000}``, ``{0<..1}``, ``{0..<1}``, ``{0<..}``;
 - or a choice ``{digits | mnist}``.
 
-For a list the constraint holds for each element.
+For a list the constraint holds for each element; an empty list is allowed only where the default is
+one.
 Nothing here imports torch, so a wrong value is refused at once.
 """
 
@@ -98,6 +99,11 @@ class Parameter:
         if self.type.startswith("list["):
             if not isinstance(value, list | tuple):
                 raise self._refuse(value)
+            if not value and self.default:
+                raise ParameterError(
+                    f"parameter {self.name!r}: the list is empty. "
+                    f"Give at least one value, such as {self.default!r}."
+                )
             return [self._element(entry, value) for entry in value]
         return self._element(value, value)
 

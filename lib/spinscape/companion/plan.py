@@ -138,6 +138,11 @@ class Plan:
         return {name for name, run in self.runs.items() if run.mark(self.folder).is_file()}
 
     @property
+    def stage_mark(self) -> Path:
+        """The mark of the staged folder."""
+        return self.folder / "made" / f"stage-{self.site_key}"
+
+    @property
     def site_mark(self) -> Path:
         """The mark of the finished site."""
         return self.folder / "made" / f"site-{self.site_key}"
@@ -158,7 +163,10 @@ def make_plan(layout: Layout, profile: str) -> Plan:
         mark = run.mark(plan.folder)
         if mark.is_file() and executed_key(executed(plan.folder, name)) != run.key:
             mark.unlink()
-    if not (layout.html(profile) / "index.html").is_file():
+    unfinished = plan.finished() != set(runs)
+    if unfinished:
+        plan.stage_mark.unlink(missing_ok=True)
+    if unfinished or not (layout.html(profile) / "index.html").is_file():
         plan.site_mark.unlink(missing_ok=True)
     return plan
 

@@ -67,7 +67,8 @@ def stage(layout: Layout, profile: str, *, ledger: Any = None) -> Path:
         everywhere.update({f"{name}.{key}": value for key, value in numbers.items()})
         page = _page(layout, name, notebook, numbers, book)
         if repository:
-            page.cells.insert(0, pages.setup_cell(repository))
+            commit = notebook.metadata["spinscape"]["commit"]
+            page.cells.insert(0, pages.setup_cell(repository, commit))
         (aside / f"{name}.ipynb").write_text(nbformat.writes(page), encoding="utf-8")
     _copy_pages(layout, aside, done, everywhere)
     about = {name: notebook.metadata["spinscape"] for name, notebook in done.items()}
