@@ -11,6 +11,7 @@ import signal
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,13 @@ def private_sockets() -> Iterator[Config]:
 def remove_sockets() -> None:
     """Remove the folders that `private_sockets` made, also where a process ends without its end."""
     while _in_use:
-        shutil.rmtree(_in_use.pop(), ignore_errors=True)
+        folder = _in_use.pop()
+        # A kernel that is still dying may add files while the folder is being emptied.
+        for _ in range(50):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.1)
 
 
 def _sweep(base: Path) -> None:

@@ -180,6 +180,9 @@ def _stopper(progress: Progress) -> Any:
     def stop(number: int, _: FrameType | None) -> None:
         from spinscape.companion import engine
 
+        # A second signal must not cut the clearing short.
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.SIG_IGN)
         engine.kill_kernels()
         engine.remove_sockets()
         try:
