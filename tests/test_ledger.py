@@ -142,6 +142,10 @@ def test_verdicts(notebook) -> None:
     verdict = ledger.judge(claims, {"random_walks": away})["weight-scale"]
     assert verdict.outcome == ledger.NOT_TESTED
     assert "gives: reproduced" in verdict.stand_in
+    wide = {n: Measurement(r.value, r.low - 1, r.high + 1) for n, r in EXAMPLES["weight-scale"][0].items()}
+    away = Records(measurements={"weight-scale": wide}, parameters={"dataset": "digits"})
+    verdict = ledger.judge({"weight-scale": CLAIMS["weight-scale"]}, {"random_walks": away})["weight-scale"]
+    assert verdict.stand_in.startswith("What was run here decides nothing.")
 
 
 def test_page_shows_every_row_and_links_figures() -> None:

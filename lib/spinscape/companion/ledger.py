@@ -321,6 +321,8 @@ def judge(claims: Mapping[str, Claim], records: Mapping[str, Records]) -> dict[s
 
 
 def _stand_in(found: Verdict) -> str:
+    if found.outcome == NOT_TESTED:
+        return f"What was run here decides nothing. {found.reason}"
     return f"On what was run here the predicate gives: {found.outcome}. {found.reason}"
 
 
