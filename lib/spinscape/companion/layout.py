@@ -12,6 +12,9 @@ import yaml
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
+# Characters of a value that a message quotes.
+_SHOWN = 80
+
 
 class BookError(ValueError):
     """The book or what is asked of it cannot be used as it is."""
@@ -32,12 +35,22 @@ def find_root(start: Path | None = None) -> Path:
     raise BookError(f"no _toc.yml in {start} or above it: call this from the book's folder")
 
 
+def shown(value: object) -> str:
+    """Write a value for a message: as Python does, control characters escaped, long ones cut short."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than some thousand digits.
+        return "a number too long to write"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+
+
 def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
     """Word the message for an unknown name: the nearest valid one, and all that are allowed."""
     allowed = list(allowed)
-    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {name!r}.{hint} Allowed: {', '.join(allowed) or 'none'}."
+    lower = {entry.lower(): entry for entry in allowed}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hint = f" Did you mean {lower[near[0]]!r}?" if near else ""
+    return f"unknown {what} {shown(name)}.{hint} Allowed: {', '.join(allowed) or 'none'}."
 
 
 @dataclass(frozen=True)
