@@ -147,7 +147,9 @@ def test_cells_may_be_edited_and_run_again_in_jupyter(kernel):
     assert run(CHECK) == ""
     assert run(DECLARED.replace("64", "1001")) == ""
     assert "'hidden': 1001 is out of range. Allowed: 1..1000." in run(CHECK)
-    assert run(DECLARED.replace("64", "'128'")) == ""
+    assert run(DECLARED.replace("64", "'many'")) == ""
+    assert "'many' is not of type int. Allowed: int in 1..1000." in run(CHECK)
+    assert run(DECLARED.replace("64", "128")) == ""
     assert run(CHECK) == ""
     assert run("assert hidden == 128") == ""
     assert run("# Parameters\nhiden = 32\n") == ""

@@ -73,15 +73,20 @@ def test_declarations_are_read():
         ("flag: bool = True  # {0..1}", "no range"),
         ("name: str = 'a'  # {a||b}", "empty choice"),
         ("name: str = 'c'  # {a | b}", "unknown value 'c'"),
-        ("width: int = 2.5", "not of type int"),
+        ("width: int = 2.5", "2.5 is not of type int. Allowed: int."),
+        ("width: int = '3'  # {1..10}", "'3' is not of type int. Allowed: int in 1..10."),
+        ("widths: list[int] = 3", "3 is not of type list[int]. Allowed: list[int]."),
+        ("flag: bool = 'no'", "'no' is not of type bool. Allowed: bool."),
+        ("name: str = 3", "3 is not of type str. Allowed: str."),
         ("width: int = 3 +", "line 1"),
         ("width: int = {[]: 1}", "needs a literal default"),
         ("width: int = 3\nwidth: int = 4", "line 2: 'width' comes twice"),
     ],
 )
 def test_bad_declarations_are_refused(source, message):
-    with pytest.raises(ParameterError, match=message.replace("|", r"\|")):
+    with pytest.raises(ParameterError) as error:
         declared(source)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -308,6 +313,7 @@ def value_or_message(read, *arguments):
 @example(BY_NAME["seed"], "1" * 400)
 @example(BY_NAME["sigmas"], " " * 50_000 + "[")
 @example(BY_NAME["labels"], "'" * 50_001)
+@example(BY_NAME["sigmas"], "1," * 50_000 + "x")
 @example(BY_NAME["labels"], "a" + " " * 50_000 + "[")
 def test_any_text_is_a_value_or_a_parameter_error(parameter, text):
     for read in (Parameter.check, parse_text):
@@ -509,9 +515,10 @@ def test_a_profile_without_permission_is_named(tmp_path, monkeypatch):
         load_profile(layout, "quick")
 
 
-def test_a_chapter_that_cannot_be_read_is_named(tmp_path):
+@pytest.mark.parametrize("content", [b"\xff", b"```{code-cell}\n:tags: [parameters\n\nn: int = 2\n```\n"])
+def test_a_chapter_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "a.md"
-    path.write_bytes(b"\xff")
+    path.write_bytes(content)
     with pytest.raises(ParameterError, match=r"a.md: cannot be read"):
         schema(path)
 

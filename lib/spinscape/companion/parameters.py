@@ -119,7 +119,7 @@ class Parameter:
         as it is.
         """
         if not self.type.startswith("list["):
-            return self._element(value, self._not_of(self.type, shown(value)))
+            return self._element(value, value)
         entries = self._entries(value)
         if not entries and self.default:
             raise ParameterError(
@@ -127,13 +127,8 @@ class Parameter:
                 f"Give at least one value, such as {self.default!r}."
             )
         if len(entries) == 1:
-            return [self._element(entries[0], self._not_of(self.type, shown(value)))]
-        return [
-            self._element(
-                entry, self._not_of(self.element, f"{shown(entry)}, entry {number} of {shown(value)},")
-            )
-            for number, entry in enumerate(entries, 1)
-        ]
+            return [self._element(entries[0], value)]
+        return [self._element(entry, value, number) for number, entry in enumerate(entries, 1)]
 
     def _entries(self, value: Any) -> list[Any]:
         """Entries of a list as Python gives it or as text; any other value is a list of one."""
@@ -150,15 +145,16 @@ class Parameter:
         while position < len(inner):
             found = _ENTRY.match(inner, position)
             if not found or not (entry := found[1].strip()):
-                raise self._not_of(self.type, shown(value))
+                raise self._not_of_type(value)
             entries.append(_without_quotes(entry))
             position = found.end()
         return entries
 
-    def _element(self, entry: Any, no_such: ParameterError) -> Any:
+    def _element(self, entry: Any, value: Any, number: int = 0) -> Any:
+        """Check `value`, or the entry of it with this number."""
         cast = _cast(self.element, entry)
         if cast is None:
-            raise no_such
+            raise self._not_of_type(value, entry, number)
         if isinstance(self.allowed, tuple) and cast not in self.allowed:
             raise ParameterError(f"parameter {self.name!r}: {unknown('value', str(cast), self.allowed)}")
         if isinstance(self.allowed, Range) and cast not in self.allowed:
@@ -171,11 +167,15 @@ class Parameter:
             )
         return cast
 
-    def _not_of(self, kind: str, which: str) -> ParameterError:
+    def _not_of_type(self, value: Any, entry: Any = None, number: int = 0) -> ParameterError:
+        what, kind = shown(value), self.type
+        if number:
+            what, kind = f"{shown(entry)}, entry {number} of {what},", self.element
         limits = f" in {self.constraint}" if self.constraint else ""
+        # The default of a wrong declaration is no example.
+        example = "" if value is self.default else f", such as {self.default!r}"
         return ParameterError(
-            f"parameter {self.name!r}: {which} is not of type {kind}. "
-            f"Allowed: {self.type}{limits}, such as {self.default!r}."
+            f"parameter {self.name!r}: {what} is not of type {kind}. Allowed: {self.type}{limits}{example}."
         )
 
 
@@ -262,7 +262,8 @@ def parse_arguments(parameters: list[Parameter], arguments: Iterable[str]) -> di
         name = name.strip()
         if not equals or not name:
             raise ParameterError(
-                f"{shown(argument)} is not of the form name=value. Allowed names: {_names(by_name)}."
+                f"{shown(argument)} is not of the form name=value. "
+                f"Allowed names: {', '.join(by_name) or 'none'}."
             )
         if name not in by_name:
             raise ParameterError(unknown("parameter", name, by_name))
@@ -270,10 +271,6 @@ def parse_arguments(parameters: list[Parameter], arguments: Iterable[str]) -> di
             raise ParameterError(f"parameter {name!r} is given twice.")
         values[name] = parse_text(by_name[name], text)
     return values
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
 
 
 def schema(chapter: Path) -> list[Parameter]:
@@ -286,10 +283,10 @@ def schema(chapter: Path) -> list[Parameter]:
         default breaks its own constraint.
     """
     try:
-        text = Path(chapter).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        bodies = list(_parameter_cells(Path(chapter).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParameterError(f"{chapter}: cannot be read: {error}") from None
-    for body in _parameter_cells(text):
+    for body in bodies:
         try:
             return declared(body)
         except ParameterError as error:
@@ -347,6 +344,8 @@ def _declaration(node: ast.stmt, comment: str) -> Parameter:
         raise ParameterError(f"{where}: {name!r} needs a literal default.")
     text, allowed = _constraint(comment, kind, where)
     parameter = Parameter(name, kind, default, text, allowed)
+    if isinstance(default, str) != (kind == "str") or isinstance(default, list) != kind.startswith("list["):
+        raise parameter._not_of_type(default)
     return Parameter(name, kind, parameter.check(default), text, allowed)
 
 
