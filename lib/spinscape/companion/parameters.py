@@ -51,7 +51,6 @@ _CELL = re.compile(
 )
 _DIGITS = "[0-9]+(?:_[0-9]+)*"
 _NUMBER = rf"[-+]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+]?{_DIGITS})?"
-_LONGEST_NUMBER = 400
 _ENTRY = re.compile(r"""\s*+("[^"]*"|'[^']*'|[^,\[\]"']++)\s*+(?:,|\Z)""")
 _WORDS = {"true": True, "yes": True, "on": True, "1": True,
           "false": False, "no": False, "off": False, "0": False}  # fmt: skip
@@ -194,7 +193,7 @@ def _cast(kind: str, value: Any) -> Any:
 
 def _number(kind: str, value: Any) -> int | float | None:
     if isinstance(value, str):
-        if len(value) > _LONGEST_NUMBER or not re.fullmatch(_NUMBER, value):
+        if not re.fullmatch(_NUMBER, value):
             return None
         value = float(value) if kind == "float" else _exact(value)
     try:
