@@ -143,7 +143,7 @@ def _print_verdicts(plan: Any) -> None:
     path = plan.layout.book / "claims.yaml"
     notebooks = {run.chapter: run.executed(plan.store) for run in plan.runs.values()}
     if path.is_file() and all(notebook.is_file() for notebook in notebooks.values()):
-        _print(_verdicts(path, notebooks, chapters=list(notebooks)))
+        _print(_verdicts(path, notebooks, chapters=list(notebooks), why=False))
 
 
 def _check_profile(layout: Layout, profile: str) -> None:
@@ -187,7 +187,9 @@ def claims(profile: ProfileName = "quick", root: Root = None) -> None:
     _print(_verdicts(path, notebooks))
 
 
-def _verdicts(path: Path, notebooks: Mapping[str, Path], chapters: list[str] | None = None) -> Table:
+def _verdicts(
+    path: Path, notebooks: Mapping[str, Path], *, chapters: list[str] | None = None, why: bool = True
+) -> Table:
     """Make a table of verdicts from executed notebooks; of some chapters or all."""
     import nbformat
 
@@ -198,11 +200,13 @@ def _verdicts(path: Path, notebooks: Mapping[str, Path], chapters: list[str] | N
     records = {chapter: ledger.read(nbformat.read(p, as_version=4)) for chapter, p in notebooks.items()}
     verdicts = ledger.judge(rows, records)
     table = Table(box=None, pad_edge=False)
-    for name in ("claim", "chapter", "verdict", "why"):
-        table.add_column(name, no_wrap=name == "claim")
+    columns = ("claim", "chapter", "verdict", "why") if why else ("claim", "verdict")
+    for column in columns:
+        table.add_column(column, no_wrap=column == "claim")
     for name, claim in rows.items():
         verdict = verdicts[name]
-        table.add_row(*map(Text, (name, claim.chapter, verdict.outcome, verdict.reason)))
+        entries = {"claim": name, "chapter": claim.chapter, "verdict": verdict.outcome, "why": verdict.reason}
+        table.add_row(*(Text(entries[column]) for column in columns))
     return table
 
 

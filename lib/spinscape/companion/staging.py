@@ -115,6 +115,8 @@ def _write_chapters(
         if repository:
             commit = notebook.metadata["spinscape"]["commit"]
             page.cells.insert(0, pages.setup_cell(repository, commit))
+        if plan.kind == PAGE:
+            _say_whose(page, plan)
         (target / f"{name}.ipynb").write_text(nbformat.writes(page), encoding="utf-8")
     _copy_pages(layout, target, [name for name in listed if name not in done], everywhere, absent)
     about = {name: notebook.metadata["spinscape"] for name, notebook in done.items()}
@@ -196,6 +198,14 @@ def _page(
     text = pages.stamp_section(notebook.metadata["spinscape"], stamp)
     page.cells.append(nbformat.v4.new_markdown_cell(text, id="stamp"))
     return page
+
+
+def _say_whose(page: NotebookNode, plan: Plan) -> None:
+    """Put a note under the title that says that this is a run of a reader's own."""
+    first = next(cell for cell in page.cells if cell.cell_type == "markdown")
+    title, newline, text = first.source.partition("\n")
+    note = f":::{{note}}\nThis page stands outside of the book.\nIt was made from {plan.settings}.\n:::\n"
+    first.source = f"{title}{newline}\n{note}{text}" if title.startswith("# ") else f"{note}\n{first.source}"
 
 
 def _copy_pages(

@@ -63,7 +63,9 @@ def draw(table: Table, panels: Mapping[str, str], path: Path) -> None:
     values = table.axes[across]
     numeric = are_numbers(values)
     places = np.array(values, float) if numeric else np.arange(len(values), dtype=float)
+    logarithmic = numeric and places.min() > 0 and places.max() / places.min() >= _LOGARITHMIC
     x = np.array([places[values.index(value)] for value in table.column(across)])
+    aside = spread(x, logarithmic)
     groups = list(zip(*(map(word, table.column(name)) for name in series), strict=True)) or [()] * len(x)
     colours = dict(zip(dict.fromkeys(groups), plotting.colours(len(set(groups))), strict=True))
     for at, (column, name) in zip(axes.flat, panels.items(), strict=False):
@@ -71,9 +73,13 @@ def draw(table: Table, panels: Mapping[str, str], path: Path) -> None:
             here = np.array([other == group for other in groups])
             label = ", ".join(f"{n} {value}" for n, value in zip(series, group, strict=True))
             y, low, high = (part[here] for part in _column(table, column))
-            _series(at, x[here], y, low, high, label, colour)
+            _series(at, x[here], aside[here], y, low, high, label, colour)
         at.set(xlabel=across, ylabel=name)
-        _scale(at, places, values, numeric)
+        if logarithmic:
+            at.set_xscale("log")
+            at.minorticks_off()
+        if not numeric or len(values) <= _MOST_TICKS:
+            at.set_xticks(places, [f"{v:g}" if numeric else word(v) for v in values])
     for spare in axes.flat[len(panels) :]:
         spare.set_visible(False)
     if series:
@@ -92,22 +98,37 @@ def _column(table: Table, name: str) -> list[Any]:
     return found
 
 
-def _series(at: Axes, x: Any, y: Any, low: Any, high: Any, label: str, colour: Any) -> None:
+def spread(x: Any, logarithmic: bool = False) -> Any:
+    """Move points that share a place a little aside, so that all can be seen.
+
+    Parameters
+    ----------
+    x
+        Shape (points,).
+    logarithmic
+        Whether the axis is.
+    """
+    at = np.log(x) if logarithmic else np.asarray(x, float)
+    ordered = np.unique(at)
+    if len(ordered) == len(at):
+        return x
+    span = np.ptp(ordered) or 1.0
+    width = min(0.08 * span, 0.5 * np.diff(ordered).min(initial=span))
+    moved = at.copy()
+    for place in ordered:
+        (here,) = np.nonzero(at == place)
+        moved[here] += width * (np.arange(len(here)) - (len(here) - 1) / 2) / max(1, len(here) - 1)
+    return np.exp(moved) if logarithmic else moved
+
+
+def _series(at: Axes, x: Any, aside: Any, y: Any, low: Any, high: Any, label: str, colour: Any) -> None:
     """Draw the runs' values with their intervals, and a line through the means at each place."""
     arms = np.clip([y - low, high - y], 0, None)
     known = np.isfinite(arms).all(axis=0)
     bars = {"fmt": "none", "ecolor": colour, "elinewidth": 1.0, "alpha": 0.45}
-    at.errorbar(x[known], y[known], yerr=arms[:, known], **bars)
-    at.plot(x, y, "o", color=colour, ms=3.5, alpha=0.7)
+    at.errorbar(aside[known], y[known], yerr=arms[:, known], **bars)
+    at.plot(aside, y, "o", color=colour, ms=3.5, alpha=0.7)
     finite = np.isfinite(y)
     ordered = np.unique(x[finite])
     means = [y[finite & (x == place)].mean() for place in ordered]
     at.plot(ordered, means, color=colour, lw=1.2, label=label)
-
-
-def _scale(at: Axes, places: Any, values: list[Any], numeric: bool) -> None:
-    if numeric and places.min() > 0 and places.max() / places.min() >= _LOGARITHMIC:
-        at.set_xscale("log")
-        at.minorticks_off()
-    if not numeric or len(values) <= _MOST_TICKS:
-        at.set_xticks(places, [f"{v:g}" if numeric else word(v) for v in values])

@@ -18,6 +18,9 @@ from spinscape.companion.sweep_figure import SEED, are_numbers, draw
 
 _REST = "Other numbers"
 
+# A figure of more panels than this is folded.
+_FOLDED = 12
+
 
 def write_pages(plan: Plan, done: Mapping[str, NotebookNode], target: Path) -> None:
     """Write the page ``index.md`` with its figures and the table into a folder.
@@ -120,11 +123,14 @@ def _verdicts(table: Table, claim: str) -> str:
 def _figure(label: str, title: str, panels: Mapping[str, str], table: Table) -> str:
     over = " and ".join(f"`{name}`" for name in table.axes)
     names = ", ".join(panels.values())
-    return (
+    figure = (
         f":::{{figure}} {label}.svg\n:name: {label}\n"
         f":alt: Panels over {over.replace('`', '')}, one for each of {names}.\n\n"
         f"{title}: what each run recorded, over {over}.\n:::\n"
     )
+    if len(panels) > _FOLDED:
+        return f"::::{{dropdown}} {len(panels)} panels\n{figure}::::\n"
+    return figure
 
 
 def _runs(plan: Plan, done: Mapping[str, NotebookNode]) -> str:
