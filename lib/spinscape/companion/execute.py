@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -134,7 +135,7 @@ def _execute(layout: Layout, store: Path, code: Path, slot: str, about: Mapping[
         try:
             papermill.execute_notebook(
                 notebook,
-                str(partial),
+                _literal(partial),
                 parameters=dict(about["changed"]) or None,
                 engine_name=engine.NAME,
                 kernel_name="python3",
@@ -158,6 +159,11 @@ def _execute(layout: Layout, store: Path, code: Path, slot: str, about: Mapping[
     executed = _complete(partial, layout, about, started, cells)
     progress.write("done", progress.cells)
     return executed
+
+
+def _literal(path: Path) -> str:
+    """Return a path in which papermill, which fills in what stands in braces, finds nothing to fill in."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 _DEAD = (
@@ -225,7 +231,7 @@ def _report(partial: Path, progress: Progress, failure: tuple[str, str, list[str
     if partial.is_file():
         cells = json.loads(partial.read_text(encoding="utf-8"))["cells"]
         sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
-    name, value, traceback = failure
+    name, value, lines = failure
     number = progress.cell
     return {
         "chapter": progress.chapter,
@@ -234,7 +240,7 @@ def _report(partial: Path, progress: Progress, failure: tuple[str, str, list[str
         "source": sources[number - 1] if 0 < number <= len(sources) else "",
         "exception": name,
         "value": _ANSI.sub("", value),
-        "traceback": _ANSI.sub("", "\n".join(traceback)),
+        "traceback": _ANSI.sub("", "\n".join(lines)),
         "partial": str(partial),
     }
 
@@ -261,7 +267,9 @@ def main(arguments: list[str] | None = None) -> int:
         report = error.report
     except BusyError:
         report = _early(chapter, "Busy", "another process is still running this chapter")
-    except (ParameterError, BookError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, ParameterError | BookError | OSError):
+            traceback.print_exc()
         report = _early(chapter, type(error).__name__, str(error))
     else:
         return 0
