@@ -16,7 +16,7 @@ BAD: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("hid\nden=32",), ("unknown parameter 'hid\\nden'. Did you mean 'hidden'?",)),
     (("hidden; rm -rf x=32",), ("unknown parameter 'hidden; rm -rf x'.", *_NAMES)),
     (("hidden",), ("'hidden' is not of the form name=value", *_NAMES)),
-    (("=32",), ("'=32' is not of the form name=value", *_NAMES)),
+    (("=32",), ("unknown parameter ''. Allowed:", *_NAMES)),
     (("",), ("'' is not of the form name=value", *_NAMES)),
     (("hidden=32", "steps=8", "hidden=64"), ("parameter 'hidden' is given twice",)),
     # whole numbers

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bad_parameters import BAD
+from spinscape.companion.assignments import read_axes, read_values
 from spinscape.companion.chapters import read_chapter
 from spinscape.companion.parameters import (
     Parameter,
@@ -21,7 +22,6 @@ from spinscape.companion.parameters import (
     _parameter_cells,
     check,
     declared,
-    parse_arguments,
     parse_text,
     schema,
 )
@@ -224,7 +224,7 @@ CHAPTER = schema(REPOSITORY / "book" / "random_walks.md")
 @pytest.mark.parametrize(("words", "parts"), BAD, ids=[f"{i}: {w[0][:30]!a}" for i, (w, _) in enumerate(BAD)])
 def test_a_bad_command_line_is_refused_and_told_what_is_allowed(words, parts):
     with pytest.raises(ParameterError) as error:
-        parse_arguments(CHAPTER, words)
+        read_values(CHAPTER, words)
     message = str(error.value)
     assert [part for part in parts if part not in message] == []
     assert len(message) < 800
@@ -233,12 +233,22 @@ def test_a_bad_command_line_is_refused_and_told_what_is_allowed(words, parts):
 
 def test_a_command_line_is_read():
     words = ("sigmas=[0.01,0.07]", "dataset=fashion-mnist", "hidden=1e3", " seed = 007 ")
-    assert parse_arguments(CHAPTER, words) == {
+    assert read_values(CHAPTER, words) == {
         "sigmas": [0.01, 0.07], "dataset": "fashion-mnist", "hidden": 1000, "seed": 7,
     }  # fmt: skip
-    assert parse_arguments(CHAPTER, []) == {}
     with pytest.raises(ParameterError, match=r"unknown parameter 'a'\. Allowed: none"):
-        parse_arguments([], ["a=1"])
+        read_values([], ["a=1"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("x" * 10_000,), ("label=" + "x" * 10_000 + ",y," + "x" * 10_000,), ("sigmas=" + "1," * 4_995 + "1",)],
+    ids=["form", "twice", "brackets"],
+)
+def test_a_long_word_of_a_sweep_does_not_flood_the_terminal(words):
+    with pytest.raises(ParameterError, match=r"\(10002 characters\)") as error:
+        read_axes(SCHEMA, words)
+    assert len(str(error.value)) < 400
 
 
 def test_an_unknown_name_gets_the_nearest_and_all():

@@ -76,6 +76,8 @@ class Engine(NBClientEngine):
             config=config,
             on_cell_start=on_cell_start,
             startup_timeout=start_timeout,
+            # What a kernel holds is in the notebook or on disk by now: waiting for its goodbye costs seconds.
+            shutdown_kernel="immediate",
             timeout=None,
             log=logger,
         ).execute()

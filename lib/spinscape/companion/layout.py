@@ -15,6 +15,9 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 # Characters of a value that a message quotes.
 _SHOWN = 80
 
+# Folders of _build that are no profile's.
+_RESERVED = ("cache", "memo", "pages", "runs", "sweeps")
+
 
 class BookError(ValueError):
     """The book or what is asked of it cannot be used as it is."""
@@ -80,9 +83,22 @@ class Layout:
         """Memoised results, shared by all profiles."""
         return self.root / "_build" / "memo"
 
+    @property
+    def runs(self) -> Path:
+        """Runs of chapters with parameters of a reader's own, shared by pages and sweeps."""
+        return self.root / "_build" / "runs"
+
     def build(self, profile: str) -> Path:
         """Everything that a build of one profile makes."""
         return self.root / "_build" / profile
+
+    def page(self, name: str) -> Path:
+        """Everything that belongs to the page of one run, named ``<chapter>-<key>``."""
+        return self.root / "_build" / "pages" / name
+
+    def sweep(self, name: str) -> Path:
+        """Everything that belongs to one sweep, named ``<chapter>-<key>``."""
+        return self.root / "_build" / "sweeps" / name
 
     def html(self, profile: str) -> Path:
         """Folder of the finished site of one profile."""
@@ -107,7 +123,7 @@ class Layout:
             tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
             raise BookError(f"{path}: {error}") from None
-        names = list(_files(tree))
+        names = list(files(tree))
         for name in names:
             if not _NAME.fullmatch(name):
                 raise BookError(f"{path}: {name!r} is no page name (letters, digits, - and _)")
@@ -120,6 +136,12 @@ class Layout:
     def profiles(self) -> list[str]:
         """Names of the profiles, the default first."""
         names = sorted(path.stem for path in (self.book / "profiles").glob("*.yaml"))
+        for name in names:
+            if name in _RESERVED or not _NAME.fullmatch(name):
+                raise BookError(
+                    f"book/profiles/{name}.yaml: {name!r} cannot be a profile's name. Allowed: letters, "
+                    f"digits, - and _; not {', '.join(_RESERVED)}."
+                )
         return sorted(names, key=lambda name: name != "quick")
 
 
@@ -135,13 +157,14 @@ def executable(path: Path) -> bool:
     )
 
 
-def _files(node: object) -> Iterable[str]:
+def files(node: object) -> Iterable[str]:
+    """Yield the pages that a table of contents lists, in reading order."""
     if isinstance(node, dict):
         for key in ("root", "file"):
             if key in node:
                 yield str(node[key])
         for key in ("parts", "chapters", "sections"):
-            yield from _files(node.get(key))
+            yield from files(node.get(key))
     elif isinstance(node, list):
         for entry in node:
-            yield from _files(entry)
+            yield from files(entry)

@@ -33,7 +33,7 @@ import math
 import re
 import tokenize
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -232,44 +232,6 @@ def parse_text(parameter: Parameter, text: str) -> Any:
         If the text is no value of the declared type, or not an allowed one.
     """
     return parameter.check(_without_quotes(text.strip()) if parameter.type == "str" else text)
-
-
-def parse_arguments(parameters: list[Parameter], arguments: Iterable[str]) -> dict[str, Any]:
-    """Read values from a command line's ``name=value`` words.
-
-    Parameters
-    ----------
-    parameters
-        What `schema` returned.
-    arguments
-        One word for each value.
-
-    Returns
-    -------
-    dict
-        The given names with their values in the declared types.
-
-    Raises
-    ------
-    ParameterError
-        For a word of another form, an unknown or repeated name, or a value that is not allowed.
-    """
-    by_name = {parameter.name: parameter for parameter in parameters}
-    values: dict[str, Any] = {}
-    for argument in arguments:
-        name, equals, text = argument.partition("=")
-        name = name.strip()
-        if not equals or not name:
-            raise ParameterError(
-                f"{shown(argument)} is not of the form name=value. "
-                f"Allowed names: {', '.join(by_name) or 'none'}."
-            )
-        if name not in by_name:
-            raise ParameterError(unknown("parameter", name, by_name))
-        if name in values:
-            raise ParameterError(f"parameter {name!r} is given twice.")
-        values[name] = parse_text(by_name[name], text)
-    return values
 
 
 def schema(chapter: Path) -> list[Parameter]:
