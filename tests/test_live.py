@@ -91,3 +91,33 @@ def test_a_chapter_takes_the_gpu_where_it_may_and_there_is_one(tmp_path, monkeyp
 def test_a_hidden_gpu_is_not_counted(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert not plan.gpu_visible()
+
+
+@pytest.mark.parametrize(
+    ("exception", "value", "advice"),
+    [
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB.", "Give device=cpu"),
+        ("RuntimeError", "CUDA error: out of memory", "Give device=cpu"),
+        (
+            "RuntimeError",
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you",
+            "Give fewer networks",
+        ),
+        ("MemoryError", "", "Give fewer networks"),
+        ("DataError", "mnist: a file is wrong", None),
+    ],
+)
+def test_troubles_that_are_not_the_chapters_are_one_message(exception, value, advice):
+    report = {"chapter": "a", "cell": 2, "cells": 3, "source": "train()", "exception": exception,
+              "value": value, "traceback": "Traceback", "partial": "p",
+              "label": "a", "log": "a.log"}  # fmt: skip
+    text = describe(Outcome(failures=[report]))
+    lines = text.splitlines()
+    assert lines[0] == f"a failed in cell 2 of 3: {exception}: {value}"
+    assert "Traceback" not in text
+    if advice:
+        assert advice in lines[1]
+        del lines[1]
+    assert lines[1:] == ["Log: a.log", "", "Executed: nothing."]
+    own = describe(Outcome(failures=[report | {"exception": "ValueError", "value": "no"}]))
+    assert "    train()\nTraceback\nPartial notebook: p\n" in own

@@ -199,7 +199,9 @@ def test_a_dead_kernel_and_unknown_numbers_are_reported(failing):
     edit(layout.book / "beta.md", "print(name, ", "import os; os._exit(3)\nprint(name, ")
     _, run = build(layout)
     assert run.returncode == 1
-    assert "beta failed in cell 2 of 2: DeadKernelError: the kernel died" in run.stdout
+    assert (
+        "beta failed in cell 2 of 2: DeadKernelError: the kernel ended with exit code 3 while" in run.stdout
+    )
     (layout.book / "beta.md").write_text(BETA + "\n{{ parameters.nam }}\n", encoding="utf-8")
     _, run = build(layout)
     assert run.returncode == 1

@@ -27,6 +27,7 @@ from spinscape.companion.pages import seconds
 from spinscape.companion.plan import BOOK, SWEEP, Plan, book_plan
 from spinscape.companion.processes import BusyError, die_with_parent, locked, stop_group
 from spinscape.companion.site import restore
+from spinscape.companion.troubles import trouble
 
 CORES = "SPINSCAPE_CORES"
 
@@ -334,10 +335,14 @@ def describe(outcome: Outcome) -> str:
         label = report["label"]
         lines.append(f"{label} failed in cell {report['cell']} of {report['cells']}: "
                      f"{report['exception']}: {report['value']}")  # fmt: skip
-        lines += [f"    {line}" for line in report["source"].splitlines()]
-        lines.append(_tail(report["traceback"]))
-        if report["partial"]:
-            lines.append(f"Partial notebook: {report['partial']}")
+        kind = trouble(report)
+        if kind is None:
+            lines += [f"    {line}" for line in report["source"].splitlines()]
+            lines.append(_tail(report["traceback"]))
+            if report["partial"]:
+                lines.append(f"Partial notebook: {report['partial']}")
+        elif kind.advice:
+            lines.append(kind.advice)
         lines += [f"Log: {report['log']}", ""]
     if outcome.problem:
         lines.append(outcome.problem)

@@ -161,6 +161,12 @@ def _short(folder: str) -> bool:
     return len(folder) < _LONGEST_FOLDER
 
 
+def exit_code() -> int | None:
+    """Return the exit code of the kernel that was started last; negative for a signal's number."""
+    process = getattr(Kernel.started[-1].provisioner, "process", None) if Kernel.started else None
+    return None if process is None else process.poll()
+
+
 def kill_kernels() -> None:
     """Kill every kernel that this process started, with the processes that it started."""
     for kernel in Kernel.started:

@@ -148,7 +148,7 @@ def _execute(layout: Layout, store: Path, code: Path, slot: str, about: Mapping[
             progress.cell = error.cell_index + 1
             failure = (error.ename, error.evalue, error.traceback)
         except DeadKernelError:
-            failure = ("DeadKernelError", _DEAD, [])
+            failure = ("DeadKernelError", _cause_of_death(), [])
         except RuntimeError as error:
             failure = (type(error).__name__, f"the kernel did not start: {error}", [])
         finally:
@@ -166,10 +166,18 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-_DEAD = (
-    "the kernel died while the cell ran: it was killed, ran out of memory or crashed in compiled "
-    "code. The next build runs the chapter again"
-)
+def _cause_of_death() -> str:
+    """Say how the last kernel ended."""
+    from spinscape.companion import engine
+
+    code = engine.exit_code()
+    if code == -signal.SIGKILL:
+        how = "was killed (SIGKILL), which is what the system does when memory runs out"
+    elif code is not None and code < 0:
+        how = f"crashed (signal {-code}, {signal.strsignal(-code)})"
+    else:
+        how = "ended" + ("" if code is None else f" with exit code {code}")
+    return f"the kernel {how} while the cell ran. The next call runs the chapter again"
 
 
 def _environment(layout: Layout, progress: Progress) -> dict[str, str]:
