@@ -121,7 +121,7 @@ class Layout:
         path = self.root / "_toc.yml"
         try:
             tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise BookError(f"{path}: {error}") from None
         names = list(files(tree))
         for name in names:
@@ -149,7 +149,10 @@ def executable(path: Path) -> bool:
     """Whether a page is a notebook: its front matter names a kernel or it has code cells."""
     if not path.is_file():
         return False
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BookError(f"{path} cannot be read: {error}") from None
     front = re.match(r"---\n(.*?)\n---\n", text, flags=re.DOTALL)
     return bool(
         (front and re.search(r"^kernelspec:", front[1], flags=re.MULTILINE))
