@@ -16,14 +16,8 @@ _KEPT = "What is finished is kept."
 _FULL = "Free some space and call again."
 _OTHER = "Make it writable, or put the book into a folder of yours, and call again."
 
-_TEXTS = {
-    errno.ENOSPC: re.compile(r"No space left on device|Errno 28\b|os error 28\b"),
-    errno.EDQUOT: re.compile(r"Disk quota exceeded|Errno 122\b|os error 122\b"),
-    errno.EROFS: re.compile(r"Read-only file system|Errno 30\b|os error 30\b"),
-    errno.EFBIG: re.compile(r"File too large|Errno 27\b|os error 27\b"),
-    errno.EIO: re.compile(r"Input/output error|Errno 5\b|os error 5\b"),
-    errno.EACCES: re.compile(r"Permission denied|Errno 13\b|os error 13\b"),
-}
+_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES)
+_TEXTS = {number: re.compile(rf"{re.escape(os.strerror(number))}(?:: '(/[^'\n]*)')?") for number in _NUMBERS}
 
 
 class DiskError(OSError):
@@ -47,8 +41,12 @@ def explain(problem: BaseException | str, folder: Path) -> str | None:
     """
     if isinstance(problem, DiskError):
         return str(problem)
-    number = _number(problem) if isinstance(problem, BaseException) else _number_in(problem)
-    return None if number is None else _message(number, folder)
+    found = _in_error(problem) if isinstance(problem, BaseException) else _in_text(problem)
+    if found is None:
+        return None
+    number, name = found
+    place = Path(name) if name else folder
+    return _message(number, folder if place.is_relative_to(folder) else place)
 
 
 def check_writable(folder: Path) -> None:
@@ -70,19 +68,23 @@ def check_writable(folder: Path) -> None:
         raise DiskError(explain(error, folder) or f"{folder} cannot be used: {_reason(error)}.") from None
 
 
-def _number(error: BaseException) -> int | None:
+def _in_error(error: BaseException) -> tuple[int, str] | None:
+    """Find the number of the system's error, and the file that it names, in an error or its causes."""
     seen: list[BaseException] = []
     at: BaseException | None = error
     while at is not None and at not in seen:
-        if isinstance(at, OSError) and at.errno in (*_TEXTS, errno.EPERM):
-            return at.errno
+        if isinstance(at, OSError) and at.errno in _TEXTS:
+            return at.errno, os.fsdecode(at.filename) if isinstance(at.filename, str | bytes) else ""
         seen.append(at)
         at = at.__cause__ or at.__context__
-    return _number_in(str(error))
+    return _in_text(str(error))
 
 
-def _number_in(text: str) -> int | None:
-    return next((number for number, pattern in _TEXTS.items() if pattern.search(text)), None)
+def _in_text(text: str) -> tuple[int, str] | None:
+    for number, pattern in _TEXTS.items():
+        if found := pattern.search(text):
+            return number, found[1] or ""
+    return None
 
 
 def _message(number: int, folder: Path) -> str:
