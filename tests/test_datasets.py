@@ -7,7 +7,6 @@ import http.server
 import os
 import pickle
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 
 import bad_data
 from bad_data import archive, cifar_members, idx, small_images
+from scarce import little_memory
 from spinscape.networks import _files, datasets, registry
 from spinscape.networks._parsers import parse_cifar, parse_idx, parse_names
 from spinscape.networks.datasets import DataError, load
@@ -492,22 +492,6 @@ def nobody():
         yield
     finally:
         os.seteuid(0)
-
-
-@contextlib.contextmanager
-def little_memory(more: int):
-    """Allow this process so many bytes beyond those it has."""
-    if not os.path.exists("/proc/self/statm"):
-        yield
-        return
-    with open("/proc/self/statm", encoding="ascii") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + more, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def everything(folder) -> dict:

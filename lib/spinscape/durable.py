@@ -139,21 +139,28 @@ def _flush(path: Path) -> None:
 
 def _make(path: Path, folder: bool) -> tuple[Path, int]:
     """Make a part and lock it; again, where a sweep came between the two."""
+    name = f".{path.name}."
     while True:
         if folder:
-            part = tempfile.mkdtemp(SUFFIX, f".{path.name}.", path.parent)
-            lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY)
+            part = tempfile.mkdtemp(SUFFIX, name, path.parent)
         else:
-            lock, part = tempfile.mkstemp(SUFFIX, f".{path.name}.", path.parent)
-        try:
+            handle, part = tempfile.mkstemp(SUFFIX, name, path.parent)
+            os.close(handle)
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
             # A file system without locks is never swept, either.
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(lock), os.stat(part)):
+            if _is(part, lock):
                 return Path(part), lock
-        except FileNotFoundError:
-            pass
-        os.close(lock)
+            os.close(lock)
+
+
+def _is(part: str, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(part))
+    except FileNotFoundError:
+        return False
 
 
 def _sweep_one(part: Path) -> None:

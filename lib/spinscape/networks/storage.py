@@ -57,8 +57,24 @@ def read(path: Path) -> dict[str, Tensor]:
     CorruptFileError
         If it cannot be read, or its SHA-256 differs.
     """
+    while True:
+        found = _identity(path)
+        try:
+            return _read(path)
+        except CorruptFileError:
+            # safetensors opens a file twice: another process may have replaced it in between.
+            if _identity(path) == found:
+                raise
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    about = path.stat()
+    return about.st_dev, about.st_ino, about.st_mtime_ns
+
+
+def _read(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
