@@ -4,11 +4,14 @@ import contextlib
 import gzip
 import hashlib
 import http.server
+import io
 import os
 import pickle
 import re
+import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 from dataclasses import replace
@@ -24,7 +27,7 @@ import bad_data
 from bad_data import archive, cifar_members, idx, small_images
 from scarce import little_memory
 from spinscape.networks import _files, datasets, registry
-from spinscape.networks._parsers import parse_cifar, parse_idx, parse_names
+from spinscape.networks._parsers import parse_cifar, parse_idx, parse_names, read_members
 from spinscape.networks.datasets import DataError, load
 
 
@@ -205,6 +208,20 @@ def test_cifar_is_read_from_the_archive(places, monkeypatch, name, train):
     first = np.frombuffer(part, np.uint8)[1 if name == "cifar10" else 2 :][:3072]
     assert np.allclose(data.x_train[0].flatten().numpy(), first / np.float32(255))
     assert [p.name for p in places["local"].rglob("*") if p.is_file()] == [file]
+
+
+def test_a_dot_before_the_names_of_an_archive_is_fine():
+    entries = [tarfile.TarInfo(name) for name in (".", "./folder")]
+    for entry in entries:
+        entry.type = tarfile.DIRTYPE
+    content = gzip.decompress(archive({"./folder/a": b"1", "./folder/b": b"2"}, *entries))
+    assert read_members(content, "folder", ["b"]) == {"b": b"2"}
+    pax = io.BytesIO()
+    with tarfile.open(fileobj=pax, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        entry = tarfile.TarInfo("folder/a")
+        entry.size, entry.mtime = 1, 0.5
+        tar.addfile(entry, io.BytesIO(b"1"))
+    assert read_members(pax.getvalue(), "folder", ["a"]) == {"a": b"1"}
 
 
 def test_cifar_archive_without_a_member(places, monkeypatch):
@@ -459,6 +476,24 @@ def test_mirrors_that_refuse_connections(mirrors, places):
     with pytest.raises(DataError, match="refused"):
         load("mnist")
     assert left_in(places["cache"]) == []
+
+
+@pytest.mark.timeout(60)
+def test_a_mirror_that_drops_connections(mirrors, monkeypatch):
+    monkeypatch.setattr(_files, "CONNECT_TIMEOUT", 0.3)
+    with contextlib.ExitStack() as stack:
+        deaf = stack.enter_context(socket.socket())
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        specification = replace(registry.SPECIFICATIONS["mnist"], mirrors=(address, address))
+        monkeypatch.setitem(registry.SPECIFICATIONS, "mnist", specification)
+        with pytest.raises(DataError, match="timed out"):
+            load("mnist")
 
 
 def test_a_cache_that_cannot_be_written_is_named(mirrors, places):

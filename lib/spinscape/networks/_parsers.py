@@ -98,7 +98,7 @@ def read_members(archive: bytes, folder: str, names: Iterable[str]) -> dict[str,
 def _below(member: tarfile.TarInfo, folder: str) -> str:
     """Return a member's path below the folder."""
     path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or path.parts[:1] != (folder,):
+    if path.is_absolute() or ".." in path.parts or path.parts[:1] not in ((), (folder,)):
         raise ValueError(f"the archive has a member outside its folder {folder}: {member.name!r}")
     if member.type not in _PLAIN:
         raise ValueError(f"the archive has a member that is neither file nor folder: {member.name!r}")
