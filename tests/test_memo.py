@@ -209,7 +209,7 @@ def test_a_file_of_another_call_is_not_used(ensemble, data, stored) -> None:
 def test_a_forged_file_calls_nothing_and_is_computed_again(ensemble, data, stored, monkeypatch, tree) -> None:
     path, _ = stored
     called = []
-    monkeypatch.setattr("spinscape.companion.processes.stop_group", called.append)
+    monkeypatch.setattr("spinscape.companion.processes.stop_group", lambda **given: called.append(given))
     text = json.dumps({"key": path.stem, "result": tree})
     if "deep" in str(tree):
         text = '{"key": "", "result": ' + '{"list": [' * 100_000 + "]}" * 100_000 + "}"
