@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from scarce import little_memory, needs_mount, run_on_disk
@@ -277,6 +278,24 @@ def test_parts_of_killed_processes_are_swept_and_files_are_private(
     (path,) = kept.iterdir()
     assert path.suffix == ".safetensors"
     assert path.stat().st_mode & 0o77 == kept.stat().st_mode & 0o77 == 0
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "one.safetensors"
+    storage.write(path, {"a": torch.zeros(3)})
+    opened = []
+
+    def mixed(at: Path, **options: str) -> object:
+        if not opened:
+            storage.write(path, {"a": torch.ones(3)})
+        opened.append(at)
+        if len(opened) == 1:
+            raise SafetensorError("header of one file, content of the other")
+        return safe_open(at, **options)
+
+    monkeypatch.setattr(storage, "safe_open", mixed)
+    assert storage.read(path)["a"].tolist() == [1, 1, 1]
+    assert opened == [path, path]
 
 
 SIDE_BY_SIDE = """
