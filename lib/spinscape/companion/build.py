@@ -33,6 +33,7 @@ from spinscape.companion.troubles import trouble
 CORES = "SPINSCAPE_CORES"
 
 _TAIL = 15
+_CANCEL_SECONDS = 30.0
 _LOG_NAME = re.compile(r".+-([0-9a-f]{16})\.\w+")
 
 
@@ -153,7 +154,8 @@ def carry_out(
     """
     console = console or Console()
     begin = time.monotonic()
-    cores = side_by_side(cores)
+    if not is_remote(extra):
+        side_by_side(cores)
     try:
         with private_files():
             check_writable(plan.folder)
@@ -168,7 +170,7 @@ def carry_out(
     return outcome
 
 
-def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console) -> Outcome:
+def _locked_build(plan: Plan, cores: int | None, extra: Sequence[str], console: Console) -> Outcome:
     for slot in plan.runs:
         _clear(plan.store, slot)
     before = plan.finished()
@@ -178,7 +180,7 @@ def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console
     log.parent.mkdir(parents=True, exist_ok=True)
     watch = Watch(plan.store)
     with log.open("w", encoding="utf-8") as output:
-        code = _run_snakemake(_command(plan, cores, extra), output, plan, before, console, watch)
+        code = _run_snakemake(plan, cores, extra, output, before, console, watch)
     outcome = Outcome()
     if code:
         outcome.failures = _failures(plan)
@@ -244,13 +246,26 @@ def _failures(plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def _command(plan: Plan, cores: int, extra: Sequence[str]) -> list[str]:
+def is_remote(extra: Sequence[str]) -> bool:
+    """Whether arguments for Snakemake send jobs elsewhere, as far as they tell: to a cluster, say."""
+    for number, word in enumerate(extra):
+        name, equals, value = word.partition("=")
+        if name in ("--executor", "-e"):
+            return (value if equals else "".join(extra[number + 1 : number + 2])) != "local"
+        if name in ("--profile", "--workflow-profile"):
+            return True
+    return False
+
+
+def _command(plan: Plan, cores: int | None, extra: Sequence[str]) -> list[str]:
+    here = ["--cores", str(side_by_side(cores)), "--resources", "gpu=1"]
+    # On a cluster both would limit what runs on all of it.
+    there = ["--cores", str(cores)] if cores else []
     return [
         sys.executable, "-P", "-m", "snakemake",
         "--snakefile", str(plan.layout.root / "Snakefile"),
         "--directory", str(plan.folder),
-        "--cores", str(cores),
-        "--resources", "gpu=1",
+        *(there if is_remote(extra) else here),
         "--rerun-triggers", "mtime",
         "--scheduler", "greedy",
         "--nolock", "--rerun-incomplete", "--keep-going", "--nocolor",
@@ -259,7 +274,13 @@ def _command(plan: Plan, cores: int, extra: Sequence[str]) -> list[str]:
 
 
 def _run_snakemake(
-    command: list[str], output: Any, plan: Plan, fresh: set[str], console: Console, watch: Watch
+    plan: Plan,
+    cores: int | None,
+    extra: Sequence[str],
+    output: Any,
+    fresh: set[str],
+    console: Console,
+    watch: Watch,
 ) -> int:
     search = [str(provenance.LIBRARY), os.environ.get("PYTHONPATH", "")]
     environment = {
@@ -275,7 +296,7 @@ def _run_snakemake(
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in numbers}
     process = subprocess.Popen(
-        command,
+        _command(plan, cores, extra),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -295,6 +316,11 @@ def _run_snakemake(
                     continue
             if not stopping:
                 _show(display, plan, fresh)
+        if stopping and is_remote(extra):
+            # Upon this signal Snakemake cancels what it has sent elsewhere.
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_CANCEL_SECONDS)
     finally:
         stop_group(process.pid)
         for number, handler in before.items():
