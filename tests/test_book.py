@@ -82,6 +82,15 @@ def test_parameter_cells_are_annotated() -> None:
         assert all(isinstance(node, ast.AnnAssign) for node in body)
 
 
+def test_parameters_are_checked_in_the_cell_right_after_theirs() -> None:
+    for chapter in CHAPTERS:
+        code = _cells(chapter, "code")
+        tags = [cell.metadata.get("tags", []) for cell in code]
+        (after,) = [i + 1 for i, of_cell in enumerate(tags) if "parameters" in of_cell]
+        assert code[after].source == "cells.check_parameters()"
+        assert tags[after] == ["remove-cell"]
+
+
 @pytest.mark.parametrize("module", LIBRARY, ids=lambda p: "/".join(p.parts[-2:]))
 def test_a_module_imports_from_its_own_room_and_those_before(module: Path) -> None:
     parts = module.relative_to(ROOT / "lib" / "spinscape").parts

@@ -18,9 +18,9 @@ def layout(tmp_path):
 def test_help_lists_the_commands_that_there_are(layout):
     run = spinscape("--help", root=layout.root)
     assert run.returncode == 0
-    for name in ("build", "params", "claims", "data"):
-        assert name in run.stdout
-    assert "sweep" not in run.stdout
+    for name in ("build", "run", "sweep", "params", "claims", "data"):
+        assert f"  {name} " in run.stdout
+    assert "probe" not in run.stdout
 
 
 def test_params_lists_what_the_cell_declares(layout):

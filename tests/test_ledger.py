@@ -153,7 +153,7 @@ def test_page_shows_every_row_and_links_figures() -> None:
         measurements={"weight-scale": EXAMPLES["weight-scale"][0]}, figures={"weight-scale": "fig-walks"}
     )
     verdicts = {name: Verdict(ledger.NOT_WRITTEN, "To come.") for name in CLAIMS}
-    text = ledger_page.page(CLAIMS, verdicts, {"random_walks": left}, "quick")
+    text = ledger_page.page(CLAIMS, verdicts, {"random_walks": left}, "the `quick` profile")
     assert re.findall(r'<section class="[^"]*" id="([^"]+)">', text).__len__() == len(CLAIMS)
     assert 'href="random_walks.html#fig-walks"' in text
     assert "rms all: 0.13 [0.12, 0.141] (n = 8)" in text

@@ -22,7 +22,7 @@ def test_rows_come_from_progress_files(tmp_path):
     (folder / "a.bar").write_text("training: 3%")
     (folder / "b.json").write_text(json.dumps(content | {"chapter": "b", "state": "done"}))
     (folder / "c.json").write_text("{")
-    rows = read_rows(tmp_path, ["a", "b", "c", "d"], ["d"])
+    rows = read_rows(tmp_path, {name: name for name in "abcd"}, ["d"])
     assert [row.state for row in rows] == ["running", "done", "waiting", "up to date"]
     assert rows[0].bar == "training: 3%"
     assert rows[1] == Row("b", "done", 2, 9, "", 5.0)
@@ -55,10 +55,10 @@ def test_on_a_terminal_a_table_shows_bars_as_they_are():
     assert "1/3" in text
 
 
-def test_a_report_without_a_traceback_is_worded_too(tmp_path):
+def test_a_report_without_a_traceback_is_worded_too():
     report = {"chapter": "a", "cell": 0, "cells": 0, "source": "", "exception": "OSError",
-              "value": "no room", "traceback": "", "partial": ""}  # fmt: skip
-    text = describe(Outcome(failures=[report]), tmp_path)
+              "value": "no room", "traceback": "", "partial": "", "label": "a", "log": "a.log"}  # fmt: skip
+    text = describe(Outcome(failures=[report]))
     assert "a failed in cell 0 of 0: OSError: no room" in text
     assert "Executed: nothing." in text
 
@@ -83,7 +83,7 @@ def test_a_chapter_takes_the_gpu_where_it_may_and_there_is_one(tmp_path, monkeyp
     line = f'device: str = "{device}"  # {{auto | cpu | cuda}}\nname: str = "digits"'
     (layout.book / "beta.md").write_text(text.replace('name: str = "digits"', line))
     monkeypatch.setattr(plan, "gpu_visible", lambda: visible)
-    runs = plan.make_plan(layout, "quick").runs
+    runs = plan.book_plan(layout, "quick").runs
     assert runs["beta"].gpu == gpus
     assert runs["alpha"].gpu == 0
 
@@ -91,3 +91,33 @@ def test_a_chapter_takes_the_gpu_where_it_may_and_there_is_one(tmp_path, monkeyp
 def test_a_hidden_gpu_is_not_counted(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert not plan.gpu_visible()
+
+
+@pytest.mark.parametrize(
+    ("exception", "value", "advice"),
+    [
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB.", "Give device=cpu"),
+        ("RuntimeError", "CUDA error: out of memory", "Give device=cpu"),
+        (
+            "RuntimeError",
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you",
+            "Give fewer networks",
+        ),
+        ("MemoryError", "", "Give fewer networks"),
+        ("DataError", "mnist: a file is wrong", None),
+    ],
+)
+def test_troubles_that_are_not_the_chapters_are_one_message(exception, value, advice):
+    report = {"chapter": "a", "cell": 2, "cells": 3, "source": "train()", "exception": exception,
+              "value": value, "traceback": "Traceback", "partial": "p",
+              "label": "a", "log": "a.log"}  # fmt: skip
+    text = describe(Outcome(failures=[report]))
+    lines = text.splitlines()
+    assert lines[0] == f"a failed in cell 2 of 3: {exception}: {value}"
+    assert "Traceback" not in text
+    if advice:
+        assert advice in lines[1]
+        del lines[1]
+    assert lines[1:] == ["Log: a.log", "", "Executed: nothing."]
+    own = describe(Outcome(failures=[report | {"exception": "ValueError", "value": "no"}]))
+    assert "    train()\nTraceback\nPartial notebook: p\n" in own

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bad_parameters import BAD
+from spinscape.companion.assignments import read_axes, read_values
 from spinscape.companion.chapters import read_chapter
 from spinscape.companion.parameters import (
+    Parameter,
     ParameterError,
     Range,
     _parameter_cells,
@@ -21,12 +26,14 @@ from spinscape.companion.parameters import (
     schema,
 )
 from spinscape.companion.profiles import effective, load_profile
+from spinscape.companion.yaml_text import YAMLTextError, read_yaml
 from toybook import ALPHA, REPOSITORY, make_book
 
 CELL = """
 hidden: int = 64  # hidden units {1..1000}
 rate: float = 1e-2  # learning rate {0<..1}
 momentum: float = 0.9  # {0..<1}
+seed: int = 0  # {0..}
 shuffle: bool = True  # shuffle every epoch
 dataset: str = "digits"  # data set {digits | mnist | fashion-mnist}
 label: str = "plain"  # any text
@@ -34,6 +41,7 @@ sigmas: list[float] = [0.01, 0.07]  # step widths {0<..}
 seeds: list[int] = [0, 1]
 extra: list[int] = []  # further seeds
 sets: list[str] = ["digits"]  # {digits | mnist}
+labels: list[str] = []  # any texts
 """
 SCHEMA = declared(CELL)
 BY_NAME = {parameter.name: parameter for parameter in SCHEMA}
@@ -65,13 +73,20 @@ def test_declarations_are_read():
         ("flag: bool = True  # {0..1}", "no range"),
         ("name: str = 'a'  # {a||b}", "empty choice"),
         ("name: str = 'c'  # {a | b}", "unknown value 'c'"),
-        ("width: int = 2.5", "not of type int"),
+        ("width: int = 2.5", "2.5 is not of type int. Allowed: int."),
+        ("width: int = '3'  # {1..10}", "'3' is not of type int. Allowed: int in 1..10."),
+        ("widths: list[int] = 3", "3 is not of type list[int]. Allowed: list[int]."),
+        ("flag: bool = 'no'", "'no' is not of type bool. Allowed: bool."),
+        ("name: str = 3", "3 is not of type str. Allowed: str."),
         ("width: int = 3 +", "line 1"),
+        ("width: int = {[]: 1}", "needs a literal default"),
+        ("width: int = 3\nwidth: int = 4", "line 2: 'width' comes twice"),
     ],
 )
 def test_bad_declarations_are_refused(source, message):
-    with pytest.raises(ParameterError, match=message.replace("|", r"\|")):
+    with pytest.raises(ParameterError) as error:
         declared(source)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -80,22 +95,46 @@ def test_bad_declarations_are_refused(source, message):
         ("hidden", "007", 7),
         ("hidden", "1e2", 100),
         ("hidden", " 12 ", 12),
+        ("hidden", "010", 10),
+        ("hidden", "5.0", 5),
+        ("hidden", "+5.", 5),
+        ("hidden", "0.25e0_2", 25),
+        ("hidden", "'64'", 64),
+        ("seed", "1_000", 1000),
+        ("seed", "1e23", 10**23),
+        ("seed", "12345678901234567890.0", 12345678901234567890),
+        ("seed", "0e99999999999999999999999", 0),
         ("rate", "1e-3", 1e-3),
         ("rate", "1", 1.0),
         ("rate", ".5", 0.5),
         ("shuffle", "true", True),
         ("shuffle", "No", False),
         ("shuffle", "0", False),
+        ("shuffle", " ON ", True),
+        ("shuffle", "1", True),
+        ("shuffle", "yes", True),
+        ("shuffle", "off", False),
         ("dataset", "mnist", "mnist"),
         ("dataset", "'mnist'", "mnist"),
         ("label", "007", "007"),
         ("label", "true", "true"),
+        ("label", "", ""),
+        ("label", "' two  words '", " two  words "),
+        ("label", '"', '"'),
+        ("label", "a=b", "a=b"),
         ("sigmas", "[0.01,0.07]", [0.01, 0.07]),
         ("sigmas", "0.01, 7e-2", [0.01, 0.07]),
         ("extra", "[]", []),
         ("sigmas", "1", [1.0]),
         ("sets", "[digits, mnist]", ["digits", "mnist"]),
         ("sets", '["digits"]', ["digits"]),
+        ("sigmas", "0.01,0.07,", [0.01, 0.07]),
+        ("sigmas", "[0.01, 0.07, ]", [0.01, 0.07]),
+        ("sigmas", "['0.01', \"7e-2\"]", [0.01, 0.07]),
+        ("seeds", "007,010", [7, 10]),
+        ("seeds", "1", [1]),
+        ("labels", "['a, b', \"[c]\", d e,'']", ["a, b", "[c]", "d e", ""]),
+        ("labels", "", []),
     ],
 )
 def test_command_line_text_means_what_a_person_means(name, text, value):
@@ -132,23 +171,84 @@ def test_bad_text_is_refused_with_what_is_allowed(name, text, message):
     assert name in str(error.value)
 
 
-def test_yaml_values_mean_what_a_person_means():
-    values = yaml.safe_load("{rate: 1e-3, hidden: 7, shuffle: false, sigmas: [1e-2, 1], extra: []}")
-    assert values["rate"] == "1e-3"
-    found = check(SCHEMA, values)
-    assert found == {
-        "rate": 1e-3, "hidden": 7, "shuffle": False, "sigmas": [0.01, 1.0], "extra": [],
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("shuffle", "true", True),
+        ("shuffle", 1, True),
+        ("shuffle", 0, False),
+        ("hidden", "1e2", 100),
+        ("hidden", 5.0, 5),
+        ("rate", 1, 1.0),
+        ("rate", "1e-3", 1e-3),
+        ("label", "'as it is '", "'as it is '"),
+        ("sigmas", "[0.01,0.07]", [0.01, 0.07]),
+        ("sigmas", 0.01, [0.01]),
+        ("sigmas", ("1e-2", 1), [0.01, 1.0]),
+        ("labels", ["'a', b"], ["'a', b"]),
+    ],
+)
+def test_values_of_python_mean_what_a_person_means(name, value, meant):
+    found = check(SCHEMA, {name: value})[name]
+    assert found == meant
+    assert type(found) is type(meant)
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{"hidden": True}, {"rate": False}, {"shuffle": 1}, {"dataset": 3}, {"seeds": 1},
-     {"seeds": "12"}, {"label": None}, {"hidden": 10**400}],
+    ("name", "value"),
+    [("hidden", True), ("hidden", 5.5), ("hidden", float("inf")), ("hidden", [5]), ("rate", False),
+     ("rate", float("nan")), ("shuffle", 1.0), ("shuffle", 2), ("shuffle", None), ("dataset", 3),
+     ("label", 7), ("label", None), ("label", ["a"]), ("seeds", {"a": 1}), ("seeds", [[1]]),
+     ("seeds", [True]), ("seeds", None), ("hidden", 10**400)],
 )  # fmt: skip
-def test_a_value_of_another_type_is_refused(values):
-    with pytest.raises(ParameterError, match="not of type"):
-        check(SCHEMA, values)
+def test_a_value_of_another_type_is_refused(name, value):
+    with pytest.raises(ParameterError, match=rf"parameter '{name}': .*not of type"):
+        check(SCHEMA, {name: value})
+
+
+def test_a_number_that_python_cannot_write_is_refused():
+    with pytest.raises(ParameterError, match="a number too long to write is not of type int"):
+        check(SCHEMA, {"seed": 10**5000})
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x1b[31m", "\0", "\udcff"])
+def test_text_that_a_page_cannot_hold_is_refused(text):
+    with pytest.raises(ParameterError, match="holds control characters or is no Unicode") as error:
+        check(SCHEMA, {"label": text})
+    assert text not in str(error.value)
+
+
+CHAPTER = schema(REPOSITORY / "book" / "random_walks.md")
+
+
+@pytest.mark.parametrize(("words", "parts"), BAD, ids=[f"{i}: {w[0][:30]!a}" for i, (w, _) in enumerate(BAD)])
+def test_a_bad_command_line_is_refused_and_told_what_is_allowed(words, parts):
+    with pytest.raises(ParameterError) as error:
+        read_values(CHAPTER, words)
+    message = str(error.value)
+    assert [part for part in parts if part not in message] == []
+    assert len(message) < 800
+    assert message.isprintable()
+
+
+def test_a_command_line_is_read():
+    words = ("sigmas=[0.01,0.07]", "dataset=fashion-mnist", "hidden=1e3", " seed = 007 ")
+    assert read_values(CHAPTER, words) == {
+        "sigmas": [0.01, 0.07], "dataset": "fashion-mnist", "hidden": 1000, "seed": 7,
+    }  # fmt: skip
+    with pytest.raises(ParameterError, match=r"unknown parameter 'a'\. Allowed: none"):
+        read_values([], ["a=1"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("x" * 10_000,), ("label=" + "x" * 10_000 + ",y," + "x" * 10_000,), ("sigmas=" + "1," * 4_995 + "1",)],
+    ids=["form", "twice", "brackets"],
+)
+def test_a_long_word_of_a_sweep_does_not_flood_the_terminal(words):
+    with pytest.raises(ParameterError, match=r"\(10002 characters\)") as error:
+        read_axes(SCHEMA, words)
+    assert len(str(error.value)) < 400
 
 
 def test_an_unknown_name_gets_the_nearest_and_all():
@@ -158,14 +258,88 @@ def test_an_unknown_name_gets_the_nearest_and_all():
     assert "sigmas" in str(error.value)
 
 
-@given(st.floats(1e-6, 1.0))
-def test_any_float_survives_its_own_text(value):
-    assert parse_text(BY_NAME["rate"], repr(value)) == value
+TEXTS = st.text(st.characters(exclude_categories=("Cc", "Cs")))
+VALID = {
+    "hidden": st.integers(1, 1000),
+    "rate": st.floats(0, 1, exclude_min=True),
+    "seed": st.integers(0, 10**300),
+    "shuffle": st.booleans(),
+    "dataset": st.sampled_from(["digits", "mnist", "fashion-mnist"]),
+    "label": TEXTS,
+    "sigmas": st.lists(st.floats(0, 1e300, exclude_min=True), min_size=1),
+    "extra": st.lists(st.integers(-(10**30), 10**30)),
+    "sets": st.lists(st.sampled_from(["digits", "mnist"]), min_size=1),
+    "labels": st.lists(TEXTS.filter(lambda text: "'" not in text)),
+}
+GIVEN = st.sampled_from(sorted(VALID)).flatmap(lambda name: st.tuples(st.just(name), VALID[name]))
 
 
-@given(st.lists(st.integers(-(10**30), 10**30)))
-def test_any_list_of_integers_survives_its_own_text(values):
-    assert parse_text(BY_NAME["extra"], repr(values)) == values
+def written(value):
+    """The text of a value, as a person writes it on a command line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    return f"'{value}'" if isinstance(value, str) else repr(value)
+
+
+def same(found, value):
+    return repr(found) == repr(value)
+
+
+@settings(deadline=None)
+@given(GIVEN)
+def test_any_value_survives_its_own_text(pair):
+    name, value = pair
+    assert same(parse_text(BY_NAME[name], written(value)), value)
+
+
+@settings(deadline=None)
+@given(GIVEN)
+def test_any_value_survives_being_checked(pair):
+    name, value = pair
+    assert same(check(SCHEMA, {name: value}), {name: value})
+
+
+@settings(deadline=None)
+@given(GIVEN, st.booleans())
+def test_any_value_survives_a_yaml_file(pair, flow):
+    text = yaml.safe_dump(dict([pair]), allow_unicode=True, default_flow_style=flow)
+    assert same(check(SCHEMA, read_yaml(text.encode("utf-8"))), dict([pair]))
+
+
+HARD = st.text(st.sampled_from(list("0123456789.eE+-_,[]'\" \n\x00xtrue\u0663\udcff")))
+
+
+def value_or_message(read, *arguments):
+    try:
+        return read(*arguments), ""
+    except (ParameterError, YAMLTextError) as error:
+        return None, str(error)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(SCHEMA), HARD | st.text())
+@example(BY_NAME["hidden"], "1" * 100_000 + "x")
+@example(BY_NAME["seed"], "1e-99999999999999999999")
+@example(BY_NAME["seed"], "1" * 400)
+@example(BY_NAME["sigmas"], " " * 50_000 + "[")
+@example(BY_NAME["labels"], "'" * 50_001)
+@example(BY_NAME["sigmas"], "1," * 50_000 + "x")
+@example(BY_NAME["labels"], "a" + " " * 50_000 + "[")
+def test_any_text_is_a_value_or_a_parameter_error(parameter, text):
+    for read in (Parameter.check, parse_text):
+        value, message = value_or_message(read, parameter, text)
+        assert len(message) < 600
+        assert message.isprintable()
+        assert message or same(parameter.check(value), value)
+
+
+@settings(deadline=None)
+@given(st.binary() | st.text().map(str.encode))
+@example(b"[" * 2_000)
+@example(b"a: &a [*a]")
+def test_any_bytes_are_a_profile_or_a_yaml_error(content):
+    _, message = value_or_message(read_yaml, content)
+    assert not message or message.startswith("line ")
 
 
 def test_the_schema_of_a_chapter_is_its_tagged_cell(tmp_path):
@@ -188,30 +362,175 @@ def test_a_chapter_without_the_cell_has_no_parameters(tmp_path):
     assert schema(path) == []
 
 
-def test_profiles_are_checked(tmp_path):
+def test_profiles_are_read_over_the_defaults(tmp_path):
     layout = make_book(tmp_path)
-    assert effective(layout, "alpha", load_profile(layout, "quick")) == {
-        "width": 4, "rates": [0.1, 0.2],
-    }  # fmt: skip
     profile = load_profile(layout, "quick")
+    assert effective(layout, "alpha", profile) == {"width": 4, "rates": [0.1, 0.2]}
     assert effective(layout, "alpha", profile, {"width": 5})["width"] == 5
     with pytest.raises(ParameterError, match=r"Did you mean 'quick'\?"):
         load_profile(layout, "quik")
-    path = layout.book / "profiles" / "other.yaml"
-    for content, message in (
-        ("chapters: {alpa: {}}", "unknown chapter 'alpa'. Did you mean 'alpha'"),
-        ("chapters: {alpha: {with: 3}}", "Did you mean 'width'"),
-        ("chapters: {alpha: {width: 11}}", "out of range"),
-        ("chapters: {alpha: 3}", "name: value"),
-        ("chapter: {}", "Did you mean 'chapters'"),
-        ("- 3", "expected the keys"),
-        ("a: [", "other.yaml"),
+
+
+def profile_of(tmp_path: Path, content: bytes):
+    layout = make_book(tmp_path)
+    (layout.book / "alpha.md").write_text(
+        f"```{{code-cell}}\n:tags: [parameters]\n{CELL}```\n", encoding="utf-8"
+    )
+    (layout.book / "profiles" / "other.yaml").write_bytes(content)
+    return load_profile(layout, "other")
+
+
+PROFILE = """\
+about: no
+chapters:
+  beta:
+  alpha:
+    hidden: 010
+    seed: 1_000
+    rate: .5
+    momentum: "0.1"
+    shuffle: yes
+    label: no
+    sigmas:
+      - 1e-3
+      - 0.07
+    seeds: [007, "010"]
+    extra: []
+    sets: [digits, 'mnist']
+    labels: [null and void, on, "null", 2024-01-01]
+"""
+
+
+def test_a_profile_means_what_a_person_means(tmp_path):
+    profile = profile_of(tmp_path, b"\xef\xbb\xbf" + PROFILE.encode())
+    assert profile.about == "no"
+    assert profile.chapters["beta"] == {}
+    assert profile.chapters["alpha"] == {
+        "hidden": 10, "seed": 1000, "rate": 0.5, "momentum": 0.1, "shuffle": True, "label": "no",
+        "sigmas": [1e-3, 0.07], "seeds": [7, 10], "extra": [], "sets": ["digits", "mnist"],
+        "labels": ["null and void", "on", "null", "2024-01-01"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [("label: 007", "007"), ("label: '007'", "007"), ("label: 1:30", "1:30"),
+     ("label: 2024-01-01", "2024-01-01"),
+     ("label: ''", ""), ('label: "null"', "null"), ("label: >-\n      two\n      words", "two words"),
+     ("shuffle: on", True), ("shuffle: 1", True), ("shuffle: 'false'", False), ("hidden: 1e2", 100),
+     ("hidden: 5.0", 5), ("sigmas: 0.01,0.07", [0.01, 0.07]), ("sigmas: 1e-3", [1e-3])],
+)  # fmt: skip
+def test_a_line_of_a_profile_means_what_a_person_means(tmp_path, line, meant):
+    profile = profile_of(tmp_path, f"chapters:\n  alpha:\n    {line}\n".encode())
+    (found,) = profile.chapters["alpha"].values()
+    assert same(found, meant)
+
+
+BAD_LINES = [
+    ("hidn: 3", "alpha: unknown parameter 'hidn'. Did you mean 'hidden'?"),
+    ("hidden: 1001", "alpha: parameter 'hidden': 1001 is out of range. Allowed: 1..1000."),
+    (
+        "hidden: 1:30",
+        "alpha: parameter 'hidden': '1:30' is not of type int. Allowed: int in 1..1000, such as 64.",
+    ),
+    ("hidden: 0x10", "'0x10' is not of type int"),
+    ("hidden: yes", "'yes' is not of type int"),
+    ("hidden: .inf", "'.inf' is not of type int"),
+    ("rate: .nan", "'.nan' is not of type float"),
+    ("hidden:", "alpha: parameter 'hidden' has no value."),
+    ("hidden: ~", "alpha: parameter 'hidden' has no value."),
+    ("label: null", "alpha: parameter 'label' has no value."),
+    ("label: |\n      two\n      lines", "'two\\nlines\\n' holds control characters"),
+    ("hidden: {a: 1}", "parameter 'hidden': {'a': '1'} is not of type int"),
+    ("hidden: [1]", "parameter 'hidden': ['1'] is not of type int"),
+    ("sigmas: {a: 1}", "parameter 'sigmas': {'a': '1'} is not of type list[float]"),
+    ("sigmas: [[1], [2]]", "['1'], entry 1 of [['1'], ['2']], is not of type float"),
+    ("sigmas: [1, ~]", "None, entry 2 of ['1', None], is not of type float"),
+    ("sigmas: []", "the list is empty"),
+    ("shuffle: maybe", "'maybe' is not of type bool"),
+    ("dataset: Mnist", "Did you mean 'mnist'?"),
+    ("hidden: 3\n    rate: 1\n    hidden: 4", "line 5: the key 'hidden' comes twice."),
+    ("hidden: 3\n  alpha:\n    rate: 1", "line 4: the key 'alpha' comes twice."),
+    ("hidden: !!int 3", "line 3: the tag 'tag:yaml.org,2002:int' is not read."),
+    ("seeds: &a [1]\n    extra: *a", "line 4: the alias 'a' is not read."),
+    ("<<: {hidden: 3}", "unknown parameter '<<'"),
+    ("hidden: [3", "line 4: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'."),
+    ("hidden: a: b", "line 3: mapping values are not allowed here."),
+    ("\thidden: 3", "line 3: while scanning for the next token, found character '\\t'"),
+    ("hidden: 3\x00", "line 3: the character '\\x00' is not allowed."),
+    ("? [hidden]\n    : 3", "line 3: a key is no name."),
+    ("hidden: " + "9" * 10_000, "(10002 characters) is not of type int"),
+    ("hidden: " + "[" * 2_000, "line 1: this is nested too deeply."),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_LINES, ids=[line[:30] for line, _ in BAD_LINES])
+def test_a_bad_line_of_a_profile_is_refused(tmp_path, line, message):
+    content = f"chapters:\n  alpha:\n    {line}\n".encode()
+    with pytest.raises(ParameterError) as error:
+        profile_of(tmp_path, content)
+    assert message in str(error.value)
+    assert str(error.value).startswith("book/profiles/other.yaml")
+    assert len(str(error.value)) < 500
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"chapters: {alpa: {}}", "unknown chapter 'alpa'. Did you mean 'alpha'"),
+        (b"chapters: {alpha: 3}", "alpha: expected 'name: value' lines, not '3'"),
+        (b"chapters: {alpha: [hidden, 3]}", "alpha: expected 'name: value' lines"),
+        (b"chapters: [alpha]", "chapters: expected 'chapter:' lines"),
+        (b"chapter: {}", "Did you mean 'chapters'"),
+        (b"about: [a]", "about: expected a sentence"),
+        (b"- 3", "expected the keys"),
+        (b"3", "expected the keys"),
+        (b"a: [", "line 1: "),
+        (b"about: a\nchapters: \xff\n", "line 2: this is no UTF-8 text."),
+        ("about: ä".encode("utf-16"), "line 1: this is no UTF-8 text."),
+        (b"about: a\n---\nabout: b", "line 2: expected a single document"),
+    ],
+)
+def test_a_bad_profile_is_refused(tmp_path, content, message):
+    with pytest.raises(ParameterError) as error:
+        profile_of(tmp_path, content)
+    assert message in str(error.value)
+    assert str(error.value).startswith("book/profiles/other.yaml")
+
+
+def test_an_empty_profile_is_one_of_defaults(tmp_path):
+    assert profile_of(tmp_path, b"# nothing\n").chapters == {}
+
+
+def test_a_profile_that_cannot_be_read_is_named(tmp_path):
+    layout = make_book(tmp_path)
+    (layout.book / "profiles" / "folder.yaml").mkdir()
+    (layout.book / "profiles" / "nowhere.yaml").symlink_to("missing")
+    for name, problem in (("folder", "Is a directory"), ("nowhere", "No such file")):
+        with pytest.raises(ParameterError, match=rf"book/profiles/{name}.yaml: cannot be read: {problem}"):
+            load_profile(layout, name)
+
+
+def test_a_profile_without_permission_is_named(tmp_path, monkeypatch):
+    layout = make_book(tmp_path)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(
+        ParameterError, match=r"^book/profiles/quick.yaml: cannot be read: Permission denied$"
     ):
-        path.write_text(content, encoding="utf-8")
-        with pytest.raises(ParameterError) as error:
-            load_profile(layout, "other")
-        assert message in str(error.value)
-        assert "book/profiles/other.yaml" in str(error.value)
+        load_profile(layout, "quick")
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"```{code-cell}\n:tags: [parameters\n\nn: int = 2\n```\n"])
+def test_a_chapter_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "a.md"
+    path.write_bytes(content)
+    with pytest.raises(ParameterError, match=r"a.md: cannot be read"):
+        schema(path)
 
 
 def test_checking_parameters_imports_neither_torch_nor_papermill():

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from nbformat.v4 import new_output
 
-from spinscape.companion import pages
+from spinscape.companion import pages, sealed
 from spinscape.companion.layout import BookError
-from spinscape.companion.plan import executed, make_plan
+from spinscape.companion.plan import book_plan, executed
 from spinscape.companion.staging import stage
 from toybook import FRONT, edit, make_book
 
@@ -37,7 +37,7 @@ def ledger(problems=()):
             "parameters.width": parameters.get("width"),
         },
         box=lambda claim, verdict: f"<aside>{claim}: {verdict}</aside>",
-        page=lambda claims, verdicts, records, profile: f"# Ledger at {profile}\n",
+        page=lambda claims, verdicts, records, settings: f"# Ledger from {settings}\n",
     )
 
 
@@ -47,7 +47,9 @@ def layout(tmp_path):
     layout = make_book(tmp_path)
     (layout.book / "beta.md").write_text(CHAPTER, encoding="utf-8")
     (layout.book / "claims.yaml").write_text("[]", encoding="utf-8")
-    for name, run in make_plan(layout, "quick").runs.items():
+    plan = book_plan(layout, "quick")
+    plan.prepare()
+    for name, run in plan.runs.items():
         notebook = nbformat.read(run.code(layout.build("quick")), as_version=4)
         notebook.metadata["spinscape"].update(ABOUT)
         if name == "beta":
@@ -62,12 +64,12 @@ def layout(tmp_path):
             ]
         path = executed(layout.build("quick"), name)
         path.parent.mkdir(exist_ok=True)
-        nbformat.write(notebook, path)
+        path.write_text(sealed.seal(notebook), encoding="utf-8")
     return layout
 
 
 def test_a_staged_chapter_has_box_number_and_stamp(layout):
-    target = stage(layout, "quick", ledger=ledger())
+    target = stage(book_plan(layout, "quick"), ledger=ledger())
     page = nbformat.read(target / "beta.ipynb", as_version=4)
     nbformat.validate(page)
     assert 'data-key="flat.loss" data-format=".2f">2.00</span>' in page.cells[0].source
@@ -79,14 +81,14 @@ def test_a_staged_chapter_has_box_number_and_stamp(layout):
     for text in ("| profile | `quick` |", "a.csv `0123`", "| seed | `7` |", "1 min 01 s",
                  "1024 MiB", "python 3.12.0", "(status.md)"):  # fmt: skip
         assert text in stamp
-    assert (target / "ledger.md").read_text(encoding="utf-8") == "# Ledger at quick\n"
+    assert (target / "ledger.md").read_text(encoding="utf-8") == "# Ledger from the `quick` profile\n"
     assert "| [beta](beta.ipynb) | quick | done |" in (target / "status.md").read_text("utf-8")
 
 
 def test_stale_files_go_and_all_pages_come(layout):
-    target = stage(layout, "quick", ledger=ledger())
+    target = stage(book_plan(layout, "quick"), ledger=ledger())
     (target / "old.md").touch()
-    assert stage(layout, "quick", ledger=ledger()) == target
+    assert stage(book_plan(layout, "quick"), ledger=ledger()) == target
     names = {path.name for path in target.iterdir()}
     assert names == {
         "_config.yml", "_toc.yml", "_static", "intro.md", "alpha.ipynb", "beta.ipynb",
@@ -96,22 +98,22 @@ def test_stale_files_go_and_all_pages_come(layout):
 
 def test_problems_of_the_ledger_stop_it(layout):
     with pytest.raises(BookError, match="no record for 'flat'"):
-        stage(layout, "quick", ledger=ledger(["beta leaves no record for 'flat'"]))
+        stage(book_plan(layout, "quick"), ledger=ledger(["beta leaves no record for 'flat'"]))
     assert not (layout.build("quick") / "src").exists()
 
 
 def test_missing_runs_and_pages_stop_it(layout):
     edit(layout.root / "_toc.yml", "status", "statuses")
     with pytest.raises(BookError, match="lists 'statuses'"):
-        stage(layout, "quick", ledger=ledger())
+        stage(book_plan(layout, "quick"), ledger=ledger())
     executed(layout.build("quick"), "alpha").unlink()
     with pytest.raises(BookError, match="alpha was not executed"):
-        stage(layout, "quick", ledger=ledger())
+        stage(book_plan(layout, "quick"), ledger=ledger())
 
 
 def test_a_repository_gives_buttons_and_a_setup_cell(layout, monkeypatch):
     monkeypatch.setenv("SPINSCAPE_REPOSITORY", "owner/book")
-    target = stage(layout, "quick", ledger=ledger())
+    target = stage(book_plan(layout, "quick"), ledger=ledger())
     config = yaml.safe_load((target / "_config.yml").read_text(encoding="utf-8"))
     assert config["repository"]["url"] == "https://github.com/owner/book"
     assert config["repository"]["branch"] == "gh-pages"
@@ -120,4 +122,4 @@ def test_a_repository_gives_buttons_and_a_setup_cell(layout, monkeypatch):
     assert page.cells[0].metadata["tags"] == ["remove-cell"]
     monkeypatch.setenv("SPINSCAPE_REPOSITORY", "owner")
     with pytest.raises(BookError, match="owner/name"):
-        stage(layout, "quick", ledger=ledger())
+        stage(book_plan(layout, "quick"), ledger=ledger())

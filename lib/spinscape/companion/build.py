@@ -1,7 +1,8 @@
-"""Build the book: one Snakemake call with a lock around it, and a clear word on how it went."""
+"""Carry out a plan: one Snakemake call with a lock around it, and a clear word on how it went."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,14 +19,15 @@ from typing import Any
 
 from rich.console import Console
 
-from spinscape.companion import provenance
+from spinscape.companion import provenance, sealed, sweep
 from spinscape.companion.homeless import stand_ins
 from spinscape.companion.layout import Layout
 from spinscape.companion.live import Display, read_rows
 from spinscape.companion.pages import seconds
-from spinscape.companion.plan import Plan, executed, make_plan
+from spinscape.companion.plan import BOOK, SWEEP, Plan, book_plan
 from spinscape.companion.processes import BusyError, die_with_parent, locked, stop_group
 from spinscape.companion.site import restore
+from spinscape.companion.troubles import trouble
 
 CORES = "SPINSCAPE_CORES"
 
@@ -47,10 +49,12 @@ class Outcome:
         Whether all that was asked for was done.
     index
         The page to open; None where no site was made.
+    table
+        A sweep's table, of the runs that are done.
     ran
         Chapters that were executed, with the seconds each took.
     failures
-        Reports of chapters that failed, as ``failed/<chapter>.json`` has them.
+        Reports of runs that failed, as ``failed/<slot>.json`` has them, with label and log.
     problem
         What went wrong outside of chapters.
     elapsed
@@ -59,6 +63,7 @@ class Outcome:
 
     ok: bool = False
     index: Path | None = None
+    table: Path | None = None
     ran: dict[str, float] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
@@ -98,12 +103,36 @@ def build(
     extra: Sequence[str] = (),
     console: Console | None = None,
 ) -> Outcome:
-    """Execute what is stale, stage and build the site.
+    """Execute what is stale of the whole book, stage and build the site.
 
     Parameters
     ----------
     layout, profile
         Which book, at which profile.
+    cores, extra, console
+        As for `carry_out`.
+
+    Raises
+    ------
+    BookError, ParameterError, BuildError, Stopped
+        As for `carry_out`.
+    """
+    return carry_out(book_plan(layout, profile), cores=cores, extra=extra, console=console)
+
+
+def carry_out(
+    plan: Plan,
+    *,
+    cores: int | None = None,
+    extra: Sequence[str] = (),
+    console: Console | None = None,
+) -> Outcome:
+    """Execute what is stale of a plan, stage and build its site.
+
+    Parameters
+    ----------
+    plan
+        What to make.
     cores
         How many chapters run side by side, as `side_by_side` reads it.
     extra
@@ -113,10 +142,8 @@ def build(
 
     Raises
     ------
-    BookError, ParameterError
-        If the book or the profile cannot be used; nothing has run then.
     BuildError
-        If another build of this profile is under way.
+        If another call makes the same, or nothing can be written.
     Stopped
         On SIGINT, SIGTERM and SIGHUP, after everything that ran has been stopped.
     """
@@ -124,56 +151,75 @@ def build(
     begin = time.monotonic()
     cores = side_by_side(cores)
     try:
-        with locked(layout.build(profile) / ".lock"):
-            plan = make_plan(layout, profile)
-            restore(layout, profile)
+        with locked(plan.folder / ".lock"):
+            plan.prepare()
+            restore(plan.folder)
             outcome = _locked_build(plan, cores, extra, console)
     except BusyError:
-        raise BuildError(f"another build of the profile {profile!r} is under way in {layout.root}") from None
+        what = f"build of the profile {plan.profile!r}" if plan.kind == BOOK else f"{plan.kind} like this"
+        raise BuildError(f"another {what} is under way in {plan.layout.root}") from None
     outcome.elapsed = time.monotonic() - begin
     return outcome
 
 
 def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console) -> Outcome:
-    folder = plan.folder
-    for name in ("progress", "failed"):
-        for path in (folder / name).glob("*"):
-            if path.suffix != ".lock":
-                path.unlink()
+    for slot in plan.runs:
+        _clear(plan.store, slot)
     before = plan.finished()
-    log = folder / "logs" / "snakemake.log"
+    if plan.site_mark.is_file() and not extra:
+        return Outcome(ok=True, index=plan.index, table=_table(plan) if plan.kind == SWEEP else None)
+    log = plan.folder / "logs" / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as output:
         code = _run_snakemake(_command(plan, cores, extra), output, plan, before, console)
     outcome = Outcome()
     outcome.failures = _failures(plan) if code else []
-    for chapter in plan.runs:
-        if chapter in plan.finished() - before:
-            outcome.ran[chapter] = _duration(executed(folder, chapter))
+    for slot in plan.runs:
+        if slot in plan.finished() - before:
+            outcome.ran[plan.labels[slot]] = _duration(plan.runs[slot].executed(plan.store))
     outcome.ok = code == 0 and not outcome.failures
     if outcome.ok and plan.site_mark.is_file():
         _tidy(plan)
-        outcome.index = plan.layout.html(plan.profile) / "index.html"
+        outcome.index = plan.index
     elif outcome.ok:
         outcome.problem = f"Snakemake was asked for something else than the site: {log}"
     elif not outcome.failures:
         outcome.problem = _problem(plan, log)
+    if plan.kind == SWEEP and plan.finished():
+        outcome.table = _table(plan)
     return outcome
+
+
+def _clear(store: Path, slot: str) -> None:
+    """Remove what an earlier call left of a run's progress, unless another call is running it."""
+    with contextlib.suppress(BusyError), locked(store / "progress" / f"{slot}.lock"):
+        for name in (f"progress/{slot}.json", f"progress/{slot}.bar", f"failed/{slot}.json"):
+            (store / name).unlink(missing_ok=True)
+
+
+def _table(plan: Plan) -> Path:
+    """Write the table over the runs that are done, and return where it is."""
+    done = {run.label: sealed.read(run.executed(plan.store))
+            for slot, run in plan.runs.items() if slot in plan.finished()}  # fmt: skip
+    return sweep.write_table(plan, done)
 
 
 def _failures(plan: Plan) -> list[dict[str, Any]]:
     """Collect what chapters reported, and those that ended without a word."""
     found = []
-    for row in read_rows(plan.folder, plan.runs, ()):
-        path = plan.folder / "failed" / f"{row.chapter}.json"
+    rows = read_rows(plan.store, plan.labels, ())
+    for run, row in zip(plan.runs.values(), rows, strict=True):
+        path = plan.store / "failed" / f"{run.slot}.json"
+        log = plan.store / "logs" / f"{run.name}.log"
+        about = {"label": run.label, "log": str(log)}
         if path.is_file():
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            found.append(json.loads(path.read_text(encoding="utf-8")) | about)
         elif row.state in ("starting", "running", "stopped"):
-            partial = plan.folder / "partial" / f"{row.chapter}.ipynb"
+            partial = plan.store / "partial" / f"{run.slot}.ipynb"
             found.append(
-                {"chapter": row.chapter, "cell": row.cell, "cells": row.cells, "source": "",
+                {"chapter": run.chapter, "cell": row.cell, "cells": row.cells, "source": "",
                  "exception": "Stopped", "value": "its process was ended from outside",
-                 "traceback": "", "partial": str(partial) if partial.is_file() else ""}
+                 "traceback": "", "partial": str(partial) if partial.is_file() else "", **about}
             )  # fmt: skip
     return found
 
@@ -185,7 +231,6 @@ def _command(plan: Plan, cores: int, extra: Sequence[str]) -> list[str]:
         "--directory", str(plan.folder),
         "--cores", str(cores),
         "--resources", "gpu=1",
-        "--config", f"profile={plan.profile}",
         "--rerun-triggers", "mtime",
         "--scheduler", "greedy",
         "--nolock", "--rerun-incomplete", "--keep-going", "--nocolor",
@@ -237,7 +282,7 @@ def _run_snakemake(command: list[str], output: Any, plan: Plan, fresh: set[str],
 
 
 def _show(display: Display, plan: Plan, fresh: set[str]) -> None:
-    rows = read_rows(plan.folder, plan.runs, fresh)
+    rows = read_rows(plan.store, plan.labels, fresh)
     stage = f"profile {plan.profile}: "
     if plan.site_mark.is_file():
         stage += "the site is up to date"
@@ -254,14 +299,18 @@ def _duration(path: Path) -> float:
 
 
 def _tidy(plan: Plan) -> None:
-    """Remove code, logs and partial results of runs that are no longer part of the book."""
+    """Remove code, logs and partial results of runs that are no longer part of the book.
+
+    Beside a page or a sweep only the logs of earlier sites go: their runs are shared.
+    """
     keys = {run.key for run in plan.runs.values()} | {plan.site_key}
-    for name in ("code", "logs"):
+    for name in ("code", "logs") if plan.kind == BOOK else ("logs",):
         for path in (plan.folder / name).iterdir():
             found = _LOG_NAME.fullmatch(path.name)
             if found and found[1] not in keys:
                 path.unlink()
-    shutil.rmtree(plan.folder / "partial", ignore_errors=True)
+    if plan.kind == BOOK:
+        shutil.rmtree(plan.folder / "partial", ignore_errors=True)
 
 
 def _problem(plan: Plan, log: Path) -> str:
@@ -279,24 +328,28 @@ def _tail(text: str) -> str:
     return "\n".join(text.rstrip().splitlines()[-_TAIL:])
 
 
-def describe(outcome: Outcome, plan_folder: Path) -> str:
-    """Word how a build went, for a person at a terminal."""
+def describe(outcome: Outcome) -> str:
+    """Word how a call went, for a person at a terminal."""
     lines = []
     for report in outcome.failures:
-        chapter = report["chapter"]
-        lines.append(f"{chapter} failed in cell {report['cell']} of {report['cells']}: "
+        label = report["label"]
+        lines.append(f"{label} failed in cell {report['cell']} of {report['cells']}: "
                      f"{report['exception']}: {report['value']}")  # fmt: skip
-        lines += [f"    {line}" for line in report["source"].splitlines()]
-        lines.append(_tail(report["traceback"]))
-        if report["partial"]:
-            lines.append(f"Partial notebook: {report['partial']}")
-        logs = sorted((plan_folder / "logs").glob(f"{chapter}-*.log"), key=os.path.getmtime)
-        lines += [f"Log: {path}" for path in logs[-1:]]
-        lines.append("")
+        kind = trouble(report)
+        if kind is None:
+            lines += [f"    {line}" for line in report["source"].splitlines()]
+            lines.append(_tail(report["traceback"]))
+            if report["partial"]:
+                lines.append(f"Partial notebook: {report['partial']}")
+        elif kind.advice:
+            lines.append(kind.advice)
+        lines += [f"Log: {report['log']}", ""]
     if outcome.problem:
         lines.append(outcome.problem)
     ran = ", ".join(f"{name} ({seconds(time)})" for name, time in outcome.ran.items())
     lines.append(f"Executed: {ran or 'nothing'}.")
+    if outcome.table:
+        lines.append(f"Table: {outcome.table}")
     if outcome.index:
         lines.append(f"Done in {seconds(outcome.elapsed)}: {outcome.index}")
     return "\n".join(lines)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from spinscape.companion.assignments import read_axes, read_values
 from spinscape.companion.layout import BookError, Layout, find_root, unknown
 from spinscape.companion.parameters import ParameterError, schema
 
@@ -37,38 +39,111 @@ def _refuse(error: Exception, code: int = _BAD_INPUT) -> NoReturn:
     raise typer.Exit(code)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+Chapter = Annotated[str, typer.Argument(help="A chapter; the book's table of contents has them.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME=VALUE]...", help="Parameters; 'spinscape params CHAPTER' lists them."),
+]
+Cores = Annotated[int | None, typer.Option(min=1, help="Chapters run side by side; all CPUs by default.")]
+
+
+@app.command()
 def build(
-    context: typer.Context,
-    profile: ProfileName = "quick",
-    cores: Annotated[
-        int | None, typer.Option(min=1, help="Chapters run side by side; all CPUs by default.")
-    ] = None,
-    root: Root = None,
+    context: typer.Context, profile: ProfileName = "quick", cores: Cores = None, root: Root = None
 ) -> None:
     """Execute what is stale and build the site.
 
     Arguments after -- go to Snakemake.
     """
-    try:
+    from spinscape.companion.plan import book_plan
+
+    _carry_out(lambda: book_plan(_layout(root), profile), cores, context.obj)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    chapter: Chapter,
+    values: Words = None,
+    profile: ProfileName = "quick",
+    cores: Cores = None,
+    root: Root = None,
+) -> None:
+    """Execute one chapter with parameters of your own and build its page.
+
+    For example: spinscape run random_walks dataset=fashion-mnist sigmas=[0.01,0.07].
+    What is not named has the profile's value.
+    The same call again executes nothing.
+    Arguments after -- go to Snakemake.
+    """
+
+    def make() -> Any:
         layout = _layout(root)
+        given = read_values(schema(layout.chapter(chapter)), values or [])
         _check_profile(layout, profile)
+        from spinscape.companion.plan import page_plan
+
+        return page_plan(layout, chapter, profile, given)
+
+    plan = _carry_out(make, cores, context.obj)
+    _print_verdicts(plan)
+
+
+@app.command()
+def sweep(
+    context: typer.Context,
+    chapter: Chapter,
+    values: Words = None,
+    profile: ProfileName = "quick",
+    cores: Cores = None,
+    root: Root = None,
+) -> None:
+    """Execute one chapter over a grid of parameters; ends with a table and its page.
+
+    For example: spinscape sweep random_walks hidden=64,256 seed=0,1,2 epochs=20.
+    A parameter with several values is an axis of the grid; lists stand in brackets.
+    A call with one more value runs only the new points.
+    Arguments after -- go to Snakemake, such as --executor slurm --jobs 6.
+    """
+
+    def make() -> Any:
+        layout = _layout(root)
+        axes, fixed = read_axes(schema(layout.chapter(chapter)), values or [])
+        _check_profile(layout, profile)
+        from spinscape.companion.plan import sweep_plan
+
+        return sweep_plan(layout, chapter, profile, axes, fixed)
+
+    _carry_out(make, cores, context.obj)
+
+
+def _carry_out(make: Callable[[], Any], cores: int | None, extra: list[str] | None) -> Any:
+    """Make a plan and carry it out; ends the program unless all went well."""
+    try:
+        plan = make()
     except (BookError, ParameterError) as error:
         _refuse(error)
     from spinscape.companion import build as building
 
     try:
-        outcome = building.build(layout, profile, cores=cores, extra=context.args, console=Console())
-    except (BookError, ParameterError) as error:
-        _refuse(error)
-    except (building.BuildError, OSError) as error:
+        outcome = building.carry_out(plan, cores=cores, extra=extra or (), console=Console())
+    except (building.BuildError, BookError, OSError) as error:
         _refuse(error, 1)
     except building.Stopped as stopped:
         typer.echo("Stopped. The next call goes on from here.", err=True)
         raise typer.Exit(128 + stopped.number) from None
-    typer.echo(building.describe(outcome, layout.build(profile)))
+    typer.echo(building.describe(outcome))
     if not outcome.ok:
         raise typer.Exit(1)
+    return plan
+
+
+def _print_verdicts(plan: Any) -> None:
+    """Print what came out for the rows of the one chapter that was run."""
+    path = plan.layout.book / "claims.yaml"
+    notebooks = {run.chapter: run.executed(plan.store) for run in plan.runs.values()}
+    if path.is_file() and all(notebook.is_file() for notebook in notebooks.values()):
+        _print(_verdicts(path, notebooks, chapters=list(notebooks), why=False))
 
 
 def _check_profile(layout: Layout, profile: str) -> None:
@@ -103,27 +178,36 @@ def claims(profile: ProfileName = "quick", root: Root = None) -> None:
             raise BookError("the book has no claims (book/claims.yaml)")
     except (BookError, ParameterError) as error:
         _refuse(error)
+    from spinscape.companion.plan import executed
+
+    paths = {chapter: executed(layout.build(profile), chapter) for chapter in layout.chapters()}
+    notebooks = {chapter: notebook for chapter, notebook in paths.items() if notebook.is_file()}
+    if not notebooks:
+        _refuse(BookError(f"nothing was built yet: spinscape build --profile {profile}"), 1)
+    _print(_verdicts(path, notebooks))
+
+
+def _verdicts(
+    path: Path, notebooks: Mapping[str, Path], *, chapters: list[str] | None = None, why: bool = True
+) -> Table:
+    """Make a table of verdicts from executed notebooks; of some chapters or all."""
     import nbformat
 
     from spinscape.companion import ledger
-    from spinscape.companion.plan import executed
 
     rows = ledger.load_claims(path)
-    records = {}
-    for chapter in layout.chapters():
-        notebook = executed(layout.build(profile), chapter)
-        if notebook.is_file():
-            records[chapter] = ledger.read(nbformat.read(notebook, as_version=4))
-    if not records:
-        _refuse(BookError(f"nothing was built yet: spinscape build --profile {profile}"), 1)
+    rows = {name: claim for name, claim in rows.items() if chapters is None or claim.chapter in chapters}
+    records = {chapter: ledger.read(nbformat.read(p, as_version=4)) for chapter, p in notebooks.items()}
     verdicts = ledger.judge(rows, records)
     table = Table(box=None, pad_edge=False)
-    for name in ("claim", "chapter", "verdict", "why"):
-        table.add_column(name, no_wrap=name == "claim")
+    columns = ("claim", "chapter", "verdict", "why") if why else ("claim", "verdict")
+    for column in columns:
+        table.add_column(column, no_wrap=column == "claim")
     for name, claim in rows.items():
         verdict = verdicts[name]
-        table.add_row(*map(Text, (name, claim.chapter, verdict.outcome, verdict.reason)))
-    _print(table)
+        entries = {"claim": name, "chapter": claim.chapter, "verdict": verdict.outcome, "why": verdict.reason}
+        table.add_row(*(Text(entries[column]) for column in columns))
+    return table
 
 
 @app.command()
@@ -172,9 +256,11 @@ def _print(table: Table) -> None:
 
 def main() -> None:
     """Run the command line."""
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
     # The process that typer starts must not leave a traceback behind for a closed pipe.
     try:
-        app(prog_name="spinscape")
+        app(words[:cut], prog_name="spinscape", obj=words[cut + 1 :])
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

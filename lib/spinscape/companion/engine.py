@@ -76,6 +76,8 @@ class Engine(NBClientEngine):
             config=config,
             on_cell_start=on_cell_start,
             startup_timeout=start_timeout,
+            # What a kernel holds is in the notebook or on disk by now: waiting for its goodbye costs seconds.
+            shutdown_kernel="immediate",
             timeout=None,
             log=logger,
         ).execute()
@@ -157,6 +159,12 @@ def _alive(process: int) -> bool:
 
 def _short(folder: str) -> bool:
     return len(folder) < _LONGEST_FOLDER
+
+
+def exit_code() -> int | None:
+    """Return the exit code of the kernel that was started last; negative for a signal's number."""
+    process = getattr(Kernel.started[-1].provisioner, "process", None) if Kernel.started else None
+    return None if process is None else process.poll()
 
 
 def kill_kernels() -> None:

@@ -1,20 +1,22 @@
-"""Run one chapter: ``python -m spinscape.companion.execute CHAPTER --root R --profile P --key K``.
+"""Run one chapter: ``python -m spinscape.companion.execute NAME --root R --store S --slot T``.
 
 Called by the rules in ``Snakefile``.
 The notebook grows at a partial path and is moved into place when the run has ended well; what goes
-wrong is written to ``failed/<chapter>.json`` beside it.
+wrong is written to ``failed/<slot>.json`` beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spinscape.companion import plan, provenance
+from spinscape.companion import plan, provenance, sealed
 from spinscape.companion.layout import BookError, Layout
 from spinscape.companion.parameters import ParameterError, check, schema
 from spinscape.companion.processes import BusyError, die_with_parent, locked, write_whole
@@ -66,17 +68,19 @@ class Progress:
         write_whole(self.path, json.dumps(content))
 
 
-def run_chapter(layout: Layout, chapter: str, profile: str, key: str) -> Path:
+def run_chapter(layout: Layout, store: Path, name: str, slot: str) -> Path:
     """Execute a chapter's code-only notebook and leave the executed one in place.
 
     Parameters
     ----------
     layout
         The book.
-    chapter, profile
-        Which chapter, in which build folder.
-    key
-        Names the code-only notebook that `plan.plan_run` wrote.
+    store
+        Folder of the runs' files.
+    name
+        Chapter and key, which name the code-only notebook that `plan.Plan.prepare` wrote.
+    slot
+        Names the executed notebook.
 
     Returns
     -------
@@ -90,24 +94,23 @@ def run_chapter(layout: Layout, chapter: str, profile: str, key: str) -> Path:
     ChapterError
         If a cell raised or the kernel died.
     """
-    folder = layout.build(profile)
-    code = folder / "code" / f"{chapter}-{key}.ipynb"
-    target = plan.executed(folder, chapter)
-    mark = folder / "done" / f"{chapter}-{key}.json"
-    if plan.executed_key(target) != key:
-        notebook = json.loads(code.read_text(encoding="utf-8"))
-        about = notebook["metadata"]["spinscape"]
+    code = store / "code" / f"{name}.ipynb"
+    target = plan.executed(store, slot)
+    chapter, _, key = name.rpartition("-")
+    if sealed.key(target) != key:
+        about = json.loads(code.read_text(encoding="utf-8"))["metadata"]["spinscape"]
         check(schema(layout.chapter(chapter)), about["parameters"])
-        finished = _execute(layout, folder, code, about)
-        for old in (folder / "done").glob(f"{chapter}-{plan.KEY_GLOB}.json"):
-            old.unlink()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(finished, target)
-    write_whole(mark, json.dumps({"chapter": chapter, "key": key}))
+        executed = _execute(layout, store, code, slot, about)
+        if slot == chapter:
+            for old in (store / "done").glob(f"{chapter}-{plan.KEY_GLOB}.json"):
+                old.unlink()
+        write_whole(target, executed)
+        (store / "partial" / f"{slot}.ipynb").unlink(missing_ok=True)
+    write_whole(store / "done" / f"{name}.json", json.dumps({"chapter": chapter, "key": key}))
     return target
 
 
-def _execute(layout: Layout, folder: Path, code: Path, about: Mapping[str, Any]) -> Path:
+def _execute(layout: Layout, store: Path, code: Path, slot: str, about: Mapping[str, Any]) -> str:
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -116,12 +119,12 @@ def _execute(layout: Layout, folder: Path, code: Path, about: Mapping[str, Any])
     from spinscape.companion import engine
 
     chapter = about["chapter"]
-    partial = folder / "partial" / f"{chapter}.ipynb"
+    partial = store / "partial" / f"{slot}.ipynb"
     partial.parent.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(code, as_version=4)
     extra = 1 if about["changed"] else 0
     cells = len(notebook.cells) + extra
-    progress = Progress(folder / "progress" / f"{chapter}.json", chapter, cells)
+    progress = Progress(store / "progress" / f"{slot}.json", chapter, cells)
     progress.write("starting")
     os.environ.update(_environment(layout, progress))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -132,7 +135,7 @@ def _execute(layout: Layout, folder: Path, code: Path, about: Mapping[str, Any])
         try:
             papermill.execute_notebook(
                 notebook,
-                str(partial),
+                _literal(partial),
                 parameters=dict(about["changed"]) or None,
                 engine_name=engine.NAME,
                 kernel_name="python3",
@@ -145,7 +148,7 @@ def _execute(layout: Layout, folder: Path, code: Path, about: Mapping[str, Any])
             progress.cell = error.cell_index + 1
             failure = (error.ename, error.evalue, error.traceback)
         except DeadKernelError:
-            failure = ("DeadKernelError", _DEAD, [])
+            failure = ("DeadKernelError", _cause_of_death(), [])
         except RuntimeError as error:
             failure = (type(error).__name__, f"the kernel did not start: {error}", [])
         finally:
@@ -153,15 +156,28 @@ def _execute(layout: Layout, folder: Path, code: Path, about: Mapping[str, Any])
     if failure:
         progress.write("failed")
         raise ChapterError(_report(partial, progress, failure))
-    _complete(partial, layout, about, started, cells)
+    executed = _complete(partial, layout, about, started, cells)
     progress.write("done", progress.cells)
-    return partial
+    return executed
 
 
-_DEAD = (
-    "the kernel died while the cell ran: it was killed, ran out of memory or crashed in compiled "
-    "code. The next build runs the chapter again"
-)
+def _literal(path: Path) -> str:
+    """Return a path in which papermill, which fills in what stands in braces, finds nothing to fill in."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _cause_of_death() -> str:
+    """Say how the last kernel ended."""
+    from spinscape.companion import engine
+
+    code = engine.exit_code()
+    if code == -signal.SIGKILL:
+        how = "was killed (SIGKILL), which is what the system does when memory runs out"
+    elif code is not None and code < 0:
+        how = f"crashed (signal {-code}, {signal.strsignal(-code)})"
+    else:
+        how = "ended" + ("" if code is None else f" with exit code {code}")
+    return f"the kernel {how} while the cell ran. The next call runs the chapter again"
 
 
 def _environment(layout: Layout, progress: Progress) -> dict[str, str]:
@@ -193,21 +209,23 @@ def _stopper(progress: Progress) -> Any:
     return stop
 
 
-def _complete(partial: Path, layout: Layout, about: Mapping[str, Any], started: datetime, cells: int) -> None:
-    """Write into the executed notebook what made it."""
+def _complete(partial: Path, layout: Layout, about: Mapping[str, Any], started: datetime, cells: int) -> str:
+    """Return the executed notebook as text, with what made it in its metadata."""
     import nbformat
 
     notebook = nbformat.read(partial, as_version=4)
+    in_cells = sum(cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in notebook.cells)
     notebook.metadata["spinscape"] = {
         **about,
         "commit": provenance.commit(layout.root),
         "versions": provenance.versions(),
         "started": started.isoformat(timespec="seconds"),
         "duration": round((datetime.now(UTC) - started).total_seconds(), 3),
+        "in_cells": round(in_cells, 3),
         "cells": cells,
         "peak_memory": _peak_memory(),
     }
-    write_whole(partial, nbformat.writes(notebook))
+    return sealed.seal(notebook)
 
 
 def _peak_memory() -> int:
@@ -221,7 +239,7 @@ def _report(partial: Path, progress: Progress, failure: tuple[str, str, list[str
     if partial.is_file():
         cells = json.loads(partial.read_text(encoding="utf-8"))["cells"]
         sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
-    name, value, traceback = failure
+    name, value, lines = failure
     number = progress.cell
     return {
         "chapter": progress.chapter,
@@ -230,7 +248,7 @@ def _report(partial: Path, progress: Progress, failure: tuple[str, str, list[str
         "source": sources[number - 1] if 0 < number <= len(sources) else "",
         "exception": name,
         "value": _ANSI.sub("", value),
-        "traceback": _ANSI.sub("", "\n".join(traceback)),
+        "traceback": _ANSI.sub("", "\n".join(lines)),
         "partial": str(partial),
     }
 
@@ -238,25 +256,29 @@ def _report(partial: Path, progress: Progress, failure: tuple[str, str, list[str
 def main(arguments: list[str] | None = None) -> int:
     """Run one chapter as the command line says; return the exit code."""
     parser = argparse.ArgumentParser(prog="spinscape.companion.execute")
-    parser.add_argument("chapter")
+    parser.add_argument("name", help="chapter and key")
     parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--profile", required=True)
-    parser.add_argument("--key", required=True)
+    parser.add_argument("--store", type=Path, required=True, help="folder of the runs' files")
+    parser.add_argument("--slot", required=True, help="names this run's files")
     given = parser.parse_args(arguments)
     die_with_parent(signal.SIGTERM)()
     layout = Layout(given.root)
-    folder = layout.build(given.profile)
-    failed = folder / "failed" / f"{given.chapter}.json"
+    chapter = given.name.rpartition("-")[0]
+    failed = given.store / "failed" / f"{given.slot}.json"
+    # In a book no other call runs the same chapter; a shared run may be under way for another one.
+    wait = _ORPHAN_SECONDS if given.slot == chapter else math.inf
     try:
-        with locked(folder / "progress" / f"{given.chapter}.lock", wait=_ORPHAN_SECONDS):
+        with locked(given.store / "progress" / f"{given.slot}.lock", wait=wait):
             failed.unlink(missing_ok=True)
-            run_chapter(layout, given.chapter, given.profile, given.key)
+            run_chapter(layout, given.store, given.name, given.slot)
     except ChapterError as error:
         report = error.report
     except BusyError:
-        report = _early(given.chapter, "Busy", "another process is still running this chapter")
-    except (ParameterError, BookError, OSError) as error:
-        report = _early(given.chapter, type(error).__name__, str(error))
+        report = _early(chapter, "Busy", "another process is still running this chapter")
+    except Exception as error:
+        if not isinstance(error, ParameterError | BookError | OSError):
+            traceback.print_exc()
+        report = _early(chapter, type(error).__name__, str(error))
     else:
         return 0
     write_whole(failed, json.dumps(report, indent=1))

@@ -12,6 +12,12 @@ import yaml
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
+# Characters of a value that a message quotes.
+_SHOWN = 80
+
+# Folders of _build that are no profile's.
+_RESERVED = ("cache", "memo", "pages", "runs", "sweeps")
+
 
 class BookError(ValueError):
     """The book or what is asked of it cannot be used as it is."""
@@ -32,12 +38,22 @@ def find_root(start: Path | None = None) -> Path:
     raise BookError(f"no _toc.yml in {start} or above it: call this from the book's folder")
 
 
+def shown(value: object) -> str:
+    """Write a value for a message: as Python does, control characters escaped, long ones cut short."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than some thousand digits.
+        return "a number too long to write"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+
+
 def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
     """Word the message for an unknown name: the nearest valid one, and all that are allowed."""
     allowed = list(allowed)
-    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {name!r}.{hint} Allowed: {', '.join(allowed) or 'none'}."
+    lower = {entry.lower(): entry for entry in allowed}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hint = f" Did you mean {lower[near[0]]!r}?" if near else ""
+    return f"unknown {what} {shown(name)}.{hint} Allowed: {', '.join(allowed) or 'none'}."
 
 
 @dataclass(frozen=True)
@@ -67,9 +83,22 @@ class Layout:
         """Memoised results, shared by all profiles."""
         return self.root / "_build" / "memo"
 
+    @property
+    def runs(self) -> Path:
+        """Runs of chapters with parameters of a reader's own, shared by pages and sweeps."""
+        return self.root / "_build" / "runs"
+
     def build(self, profile: str) -> Path:
         """Everything that a build of one profile makes."""
         return self.root / "_build" / profile
+
+    def page(self, name: str) -> Path:
+        """Everything that belongs to the page of one run, named ``<chapter>-<key>``."""
+        return self.root / "_build" / "pages" / name
+
+    def sweep(self, name: str) -> Path:
+        """Everything that belongs to one sweep, named ``<chapter>-<key>``."""
+        return self.root / "_build" / "sweeps" / name
 
     def html(self, profile: str) -> Path:
         """Folder of the finished site of one profile."""
@@ -92,9 +121,9 @@ class Layout:
         path = self.root / "_toc.yml"
         try:
             tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise BookError(f"{path}: {error}") from None
-        names = list(_files(tree))
+        names = list(files(tree))
         for name in names:
             if not _NAME.fullmatch(name):
                 raise BookError(f"{path}: {name!r} is no page name (letters, digits, - and _)")
@@ -107,6 +136,12 @@ class Layout:
     def profiles(self) -> list[str]:
         """Names of the profiles, the default first."""
         names = sorted(path.stem for path in (self.book / "profiles").glob("*.yaml"))
+        for name in names:
+            if name in _RESERVED or not _NAME.fullmatch(name):
+                raise BookError(
+                    f"book/profiles/{name}.yaml: {name!r} cannot be a profile's name. Allowed: letters, "
+                    f"digits, - and _; not {', '.join(_RESERVED)}."
+                )
         return sorted(names, key=lambda name: name != "quick")
 
 
@@ -114,7 +149,10 @@ def executable(path: Path) -> bool:
     """Whether a page is a notebook: its front matter names a kernel or it has code cells."""
     if not path.is_file():
         return False
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BookError(f"{path} cannot be read: {error}") from None
     front = re.match(r"---\n(.*?)\n---\n", text, flags=re.DOTALL)
     return bool(
         (front and re.search(r"^kernelspec:", front[1], flags=re.MULTILINE))
@@ -122,13 +160,14 @@ def executable(path: Path) -> bool:
     )
 
 
-def _files(node: object) -> Iterable[str]:
+def files(node: object) -> Iterable[str]:
+    """Yield the pages that a table of contents lists, in reading order."""
     if isinstance(node, dict):
         for key in ("root", "file"):
             if key in node:
                 yield str(node[key])
         for key in ("parts", "chapters", "sections"):
-            yield from _files(node.get(key))
+            yield from files(node.get(key))
     elif isinstance(node, list):
         for entry in node:
-            yield from _files(entry)
+            yield from files(entry)

@@ -19,7 +19,7 @@ def page(
     claims: Mapping[str, Claim],
     verdicts: Mapping[str, Verdict],
     records: Mapping[str, Records],
-    profile: str,
+    settings: str,
 ) -> str:
     """Return the ledger in MyST Markdown: counts first, then every row by chapter.
 
@@ -29,13 +29,13 @@ def page(
         All rows and what came out for each.
     records
         Chapter -> what it left.
-    profile
-        Name of the profile that made the records.
+    settings
+        Words for the parameters behind the records, such as "the `quick` profile".
     """
-    parts = [_head(claims, verdicts, profile)]
+    parts = [_head(claims, verdicts, settings)]
     for chapter in dict.fromkeys(claim.chapter for claim in claims.values()):
         rows = [claim for claim in claims.values() if claim.chapter == chapter]
-        parts.append(f"(ledger-{chapter.replace('_', '-')})=\n## {_title(chapter)}\n")
+        parts.append(f"(ledger-{chapter.replace('_', '-')})=\n## {chapter_title(chapter)}\n")
         if chapter in records:
             parts.append(f"See {{doc}}`{chapter}` for the runs behind these rows.\n")
         parts += [_card(claim, verdicts[claim.id], records.get(chapter)) for claim in rows]
@@ -63,7 +63,7 @@ def measured(name: str, row: Measurement) -> str:
     return f"{name.replace('_', ' ')}: {text}"
 
 
-def _head(claims: Mapping[str, Claim], verdicts: Mapping[str, Verdict], profile: str) -> str:
+def _head(claims: Mapping[str, Claim], verdicts: Mapping[str, Verdict], settings: str) -> str:
     counts = {
         outcome: sum(verdict.outcome == outcome for verdict in verdicts.values()) for outcome in OUTCOMES
     }
@@ -73,7 +73,7 @@ def _head(claims: Mapping[str, Claim], verdicts: Mapping[str, Verdict], profile:
 
 Every result, figure, table, algorithm and theorem of the three sources has a row here, {len(claims)} in all.
 Chapters record measurements; a predicate per row, fixed before its run was looked at, gives the verdict.
-This page was made from the `{profile}` profile.
+This page was made from {settings}.
 {wrong} rows are marked because the source is wrong or contradicts itself there as written.
 
 | verdict | rows |
@@ -122,7 +122,8 @@ def _kind(verdict: Verdict) -> str:
     return "verdict-" + verdict.outcome.replace(" ", "-")
 
 
-def _title(chapter: str) -> str:
+def chapter_title(chapter: str) -> str:
+    """Return a chapter's name as words."""
     words = " ".join(ACRONYMS.get(word, word) for word in chapter.split("_"))
     return words[0].upper() + words[1:]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from rich.text import Text
 
 # Without a terminal, how many seconds may pass without a line.
 _SILENCE = 20.0
+
+# From so many rows on, a table shows only those that are at work, and counts the others.
+_MANY = 16
+_AT_WORK = ("starting", "running", "failed", "stopped")
 
 
 @dataclass(frozen=True)
@@ -39,26 +44,26 @@ class Row:
         return "  ".join([*parts, self.bar] if self.bar else parts)
 
 
-def read_rows(folder: Path, chapters: Iterable[str], fresh: Iterable[str]) -> list[Row]:
-    """Read what every chapter is doing from a build folder's progress files.
+def read_rows(store: Path, labels: Mapping[str, str], fresh: Iterable[str]) -> list[Row]:
+    """Read what every run is doing from the progress files.
 
     Parameters
     ----------
-    folder
-        The build folder.
-    chapters
-        All chapters, in order.
+    store
+        The folder of the runs' files.
+    labels
+        Slot -> what people are shown, for all runs, in order.
     fresh
-        Those that need no run.
+        Slots that need no run.
     """
     fresh = set(fresh)
     rows = []
-    for chapter in chapters:
-        path = folder / "progress" / f"{chapter}.json"
+    for slot, chapter in labels.items():
+        path = store / "progress" / f"{slot}.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            rows.append(Row(chapter, "up to date" if chapter in fresh else "waiting"))
+            rows.append(Row(chapter, "up to date" if slot in fresh else "waiting"))
             continue
         running = content["state"] in ("starting", "running")
         bar = ""
@@ -117,7 +122,11 @@ def _table(rows: list[Row], stage: str) -> Table:
     for name, justify in (("chapter", "left"), ("state", "left"), ("cell", "right"),
                           ("elapsed", "right"), ("in the cell", "left")):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for row in rows:
+    shown = rows if len(rows) < _MANY else [row for row in rows if row.state in _AT_WORK]
+    if len(shown) < len(rows):
+        counts = Counter(row.state for row in rows)
+        table.title = Text(f"{stage}; " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    for row in shown:
         cell = f"{row.cell}/{row.cells}" if row.cells else ""
         elapsed = "" if row.elapsed is None else f"{row.elapsed:.0f} s"
         table.add_row(*map(Text, (row.chapter, row.state, cell, elapsed, row.bar)))

@@ -125,12 +125,20 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def status_page(runs: Mapping[str, Mapping[str, Any]], profile: str) -> str:
-    """Write the status page: one row per chapter, from the executed notebooks' metadata."""
+def status_page(runs: Mapping[str, Mapping[str, Any]], settings: str) -> str:
+    """Write the status page: one row per chapter, from the executed notebooks' metadata.
+
+    Parameters
+    ----------
+    runs
+        Chapter -> the ``spinscape`` metadata of its executed notebook.
+    settings
+        Words for the parameters of all of them, such as "the `quick` profile".
+    """
     lines = [
         "# Status",
         "",
-        f"Every chapter of this build was executed at the `{profile}` profile.",
+        f"Every chapter of this build was executed at {settings}.",
         "",
         "| chapter | profile | state | started (UTC) | duration | cells | peak memory | commit |",
         "|:--|:--|:--|:--|--:|--:|--:|:--|",

@@ -11,6 +11,17 @@ optional constraint at the comment's end is
 
 For a list the constraint holds for each element; an empty list is allowed only where the default is
 one.
+
+The declared type decides what a value means, wherever it comes from:
+
+- an ``int`` or a ``float`` is a decimal number: ``010`` is ten, ``1e3`` and ``5.0`` are whole, and
+  ``1_000`` is a thousand as in Python; ``0x10``, ``1:30``, ``nan`` and ``inf`` are refused;
+- a ``bool`` is ``true``, ``yes``, ``on`` or ``1``, or ``false``, ``no``, ``off`` or ``0``, in any case;
+- a ``str`` is any text without control characters; a number of Python's is none, since what was
+  written (``007``) is lost;
+- a list is ``[0.01, 0.07]`` or ``0.01,0.07``, a comma at the end allowed, and a single value is a list
+  of one; an entry in quotes may hold commas and brackets.
+
 Nothing here imports torch, so a wrong value is refused at once.
 """
 
@@ -21,14 +32,16 @@ import io
 import math
 import re
 import tokenize
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from spinscape.companion.layout import unknown
+from spinscape.companion.layout import shown, unknown
 
 TYPES = ("int", "float", "bool", "str", "list[int]", "list[float]", "list[str]")
 
@@ -36,7 +49,11 @@ _CELL = re.compile(
     r"^(?P<fence>```+)\{code-cell\}[^\n]*\n(?P<body>.*?)^(?P=fence)[ \t]*$",
     flags=re.MULTILINE | re.DOTALL,
 )
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_DIGITS = "[0-9]+(?:_[0-9]+)*"
+_NUMBER = rf"[-+]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+]?{_DIGITS})?"
+_ENTRY = re.compile(r"""\s*+("[^"]*"|'[^']*'|[^,\[\]"']++)\s*+(?:,|\Z)""")
+_WORDS = {"true": True, "yes": True, "on": True, "1": True,
+          "false": False, "no": False, "off": False, "0": False}  # fmt: skip
 _RANGE = re.compile(rf"(?P<low>{_NUMBER})?(?P<above><)?\.\.(?P<below><)?(?P<high>{_NUMBER})?")
 
 
@@ -95,88 +112,126 @@ class Parameter:
         return "" if self.allowed is None else str(self.allowed)
 
     def check(self, value: Any) -> Any:
-        """Return `value` in the declared type, or raise `ParameterError`."""
-        if self.type.startswith("list["):
-            if not isinstance(value, list | tuple):
-                raise self._refuse(value)
-            if not value and self.default:
-                raise ParameterError(
-                    f"parameter {self.name!r}: the list is empty. "
-                    f"Give at least one value, such as {self.default!r}."
-                )
-            return [self._element(entry, value) for entry in value]
-        return self._element(value, value)
+        """Return `value` in the declared type, or raise `ParameterError`.
 
-    def _element(self, entry: Any, value: Any) -> Any:
+        Text is read by the declared type, as in the module's description; for a ``str`` it is taken
+        as it is.
+        """
+        if not self.type.startswith("list["):
+            return self._element(value, value)
+        entries = self._entries(value)
+        if not entries and self.default:
+            raise ParameterError(
+                f"parameter {self.name!r}: the list is empty. "
+                f"Give at least one value, such as {self.default!r}."
+            )
+        if len(entries) == 1:
+            return [self._element(entries[0], value)]
+        return [self._element(entry, value, number) for number, entry in enumerate(entries, 1)]
+
+    def _entries(self, value: Any) -> list[Any]:
+        """Entries of a list as Python gives it or as text; any other value is a list of one."""
+        if isinstance(value, list | tuple):
+            return list(value)
+        if not isinstance(value, str):
+            return [value]
+        inner = value.strip()
+        if inner.startswith("[") != inner.endswith("]"):
+            raise ParameterError(f"parameter {self.name!r}: {shown(value)} lacks a bracket.")
+        inner = inner.removeprefix("[").removesuffix("]").strip()
+        entries: list[Any] = []
+        position = 0
+        while position < len(inner):
+            found = _ENTRY.match(inner, position)
+            if not found or not (entry := found[1].strip()):
+                raise self._not_of_type(value)
+            entries.append(_without_quotes(entry))
+            position = found.end()
+        return entries
+
+    def _element(self, entry: Any, value: Any, number: int = 0) -> Any:
+        """Check `value`, or the entry of it with this number."""
         cast = _cast(self.element, entry)
         if cast is None:
-            raise self._refuse(value)
+            raise self._not_of_type(value, entry, number)
         if isinstance(self.allowed, tuple) and cast not in self.allowed:
             raise ParameterError(f"parameter {self.name!r}: {unknown('value', str(cast), self.allowed)}")
         if isinstance(self.allowed, Range) and cast not in self.allowed:
             raise ParameterError(
-                f"parameter {self.name!r}: {cast!r} is out of range. Allowed: {self.allowed}."
+                f"parameter {self.name!r}: {shown(cast)} is out of range. Allowed: {self.allowed}."
+            )
+        if isinstance(cast, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in cast):
+            raise ParameterError(
+                f"parameter {self.name!r}: {shown(cast)} holds control characters or is no Unicode text."
             )
         return cast
 
-    def _refuse(self, value: Any) -> ParameterError:
+    def _not_of_type(self, value: Any, entry: Any = None, number: int = 0) -> ParameterError:
+        what, kind = shown(value), self.type
+        if number:
+            what, kind = f"{shown(entry)}, entry {number} of {what},", self.element
         limits = f" in {self.constraint}" if self.constraint else ""
+        # The default of a wrong declaration is no example.
+        example = "" if value is self.default else f", such as {self.default!r}"
         return ParameterError(
-            f"parameter {self.name!r}: {value!r} is not of type {self.type}. "
-            f"Allowed: {self.type}{limits}, such as {self.default!r}."
+            f"parameter {self.name!r}: {what} is not of type {kind}. Allowed: {self.type}{limits}{example}."
         )
 
 
 def _cast(kind: str, value: Any) -> Any:
     """`value` as a `kind` where it means one, else None."""
-    if kind == "bool":
-        return value if isinstance(value, bool) else None
     if kind == "str":
         return value if isinstance(value, str) else None
-    if isinstance(value, bool):
-        return None
+    if isinstance(value, str):
+        value = _without_quotes(value.strip())
+    if kind == "bool":
+        if isinstance(value, str):
+            return _WORDS.get(value.lower())
+        return bool(value) if isinstance(value, int) and value in (0, 1) else None
+    return None if isinstance(value, bool) else _number(kind, value)
+
+
+def _number(kind: str, value: Any) -> int | float | None:
+    if isinstance(value, str):
+        if not re.fullmatch(_NUMBER, value):
+            return None
+        value = float(value) if kind == "float" else _exact(value)
     try:
-        if isinstance(value, str) and re.fullmatch(_NUMBER, value.strip()):
-            value = float(value) if re.search(r"[.eE]", value) else int(value)
         if not isinstance(value, int | float) or not math.isfinite(value):
             return None
-        if kind == "float":
-            return float(value)
-        return int(value) if value == int(value) else None
-    except (OverflowError, ValueError):
+    except OverflowError:
         return None
+    if kind == "float":
+        return float(value)
+    return int(value) if value == int(value) else None
+
+
+def _exact(text: str) -> int | float:
+    """Read a number, exactly where it is whole: as a float ``1e23`` is not."""
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:  # The exponent has some twenty digits.
+        return float(text)
+    whole = math.isfinite(float(text)) and exact == exact.to_integral_value()
+    return int(exact) if whole else math.nan
+
+
+def _without_quotes(text: str) -> str:
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if quoted else text
 
 
 def parse_text(parameter: Parameter, text: str) -> Any:
     """Read a value from the command line as a person means it.
 
-    ``1e-3`` and ``007`` are numbers, ``true``, ``yes`` and ``1`` are true, ``[0.01, 0.07]`` and
-    ``0.01,0.07`` are lists, strings need no quotes.
+    It is `Parameter.check`, but quotes around a ``str`` are dropped, and so is space outside of them.
 
     Raises
     ------
     ParameterError
         If the text is no value of the declared type, or not an allowed one.
     """
-    if not parameter.type.startswith("list["):
-        return parameter.check(_read_element(parameter.element, text))
-    inner = text.strip()
-    if inner.startswith("[") != inner.endswith("]"):
-        raise ParameterError(f"parameter {parameter.name!r}: {text!r} lacks a bracket.")
-    inner = inner.removeprefix("[").removesuffix("]").strip()
-    entries = [entry.strip() for entry in inner.split(",")] if inner else []
-    return parameter.check([_read_element(parameter.element, entry) for entry in entries])
-
-
-def _read_element(kind: str, text: str) -> Any:
-    text = text.strip()
-    if kind == "bool":
-        words = {"true": True, "yes": True, "on": True, "1": True,
-                 "false": False, "no": False, "off": False, "0": False}  # fmt: skip
-        return words.get(text.lower(), text)
-    if kind == "str" and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        return text[1:-1]
-    return text
+    return parameter.check(_without_quotes(text.strip()) if parameter.type == "str" else text)
 
 
 def schema(chapter: Path) -> list[Parameter]:
@@ -185,9 +240,14 @@ def schema(chapter: Path) -> list[Parameter]:
     Raises
     ------
     ParameterError
-        If a line of the cell is no declaration, or its default breaks its own constraint.
+        If the file cannot be read, a line of the cell is no declaration, a name comes twice, or a
+        default breaks its own constraint.
     """
-    for body in _parameter_cells(Path(chapter).read_text(encoding="utf-8")):
+    try:
+        bodies = list(_parameter_cells(Path(chapter).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParameterError(f"{chapter}: cannot be read: {error}") from None
+    for body in bodies:
         try:
             return declared(body)
         except ParameterError as error:
@@ -221,7 +281,13 @@ def declared(source: str) -> list[Parameter]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    return [_declaration(node, comments.get(node.end_lineno or 0, "")) for node in tree.body]
+    found: dict[str, Parameter] = {}
+    for node in tree.body:
+        parameter = _declaration(node, comments.get(node.end_lineno or 0, ""))
+        if parameter.name in found:
+            raise ParameterError(f"parameters cell, line {node.lineno}: {parameter.name!r} comes twice.")
+        found[parameter.name] = parameter
+    return list(found.values())
 
 
 def _declaration(node: ast.stmt, comment: str) -> Parameter:
@@ -233,12 +299,14 @@ def _declaration(node: ast.stmt, comment: str) -> Parameter:
         raise ParameterError(f"{where}: {unknown('type', kind, TYPES)}")
     try:
         default = ast.literal_eval(node.value) if node.value is not None else None
-    except ValueError:
+    except (ValueError, TypeError):
         default = None
     if default is None:
         raise ParameterError(f"{where}: {name!r} needs a literal default.")
     text, allowed = _constraint(comment, kind, where)
     parameter = Parameter(name, kind, default, text, allowed)
+    if isinstance(default, str) != (kind == "str") or isinstance(default, list) != kind.startswith("list["):
+        raise parameter._not_of_type(default)
     return Parameter(name, kind, parameter.check(default), text, allowed)
 
 
@@ -268,7 +336,7 @@ def check(parameters: list[Parameter], values: Mapping[str, Any]) -> dict[str, A
     parameters
         What `schema` returned.
     values
-        Name -> value, as Python or YAML gives them; ``1e-3``, a string in YAML, is a float.
+        Name -> value, as Python gives it or as text.
 
     Returns
     -------

@@ -1,5 +1,7 @@
-"""What a build has to make: one key per chapter, from everything its results depend on.
+"""What a call has to make: one key per run, from everything its results depend on.
 
+There are three kinds of plan: the whole book at a profile, the page of one chapter with parameters
+of a reader's own, and a sweep of one chapter over a grid.
 The mark of a finished run carries the key in its name (``done/<chapter>-<key>.json``), so a run is
 stale exactly when its content is: times of files play no part.
 """
@@ -7,22 +9,26 @@ stale exactly when its content is: times of files play no part.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from spinscape.companion import chapters, provenance
+from spinscape.companion import chapters, provenance, sealed
 from spinscape.companion.layout import BookError, Layout
 from spinscape.companion.processes import write_whole
 from spinscape.companion.profiles import Profile, effective, load_profile
 
 REPOSITORY = "SPINSCAPE_REPOSITORY"
 KEY_GLOB = "[0-9a-f]" * 16
+FILE = "plan.json"
+
+BOOK, PAGE, SWEEP = "book", "page", "sweep"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,12 @@ class Run:
         The hashes that the key is made of.
     key
         Sixteen hexadecimal digits.
+    slot
+        Names the run's files: the chapter within a book, else `name`.
+    label
+        What people are shown.
+    source
+        The code-only notebook; not part of what a plan on disk holds.
     """
 
     chapter: str
@@ -47,19 +59,31 @@ class Run:
     changed: dict[str, Any]
     identity: dict[str, str]
     key: str
+    slot: str
+    label: str
+    source: str = field(default="", repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The chapter and the key."""
+        return f"{self.chapter}-{self.key}"
 
     @property
     def gpu(self) -> int:
         """Number of GPUs the run takes: one where it may and the machine has one."""
         return int(self.parameters.get("device") in ("auto", "cuda") and gpu_visible())
 
-    def mark(self, folder: Path) -> Path:
-        """Where the mark of the finished run lies in a build folder."""
-        return folder / "done" / f"{self.chapter}-{self.key}.json"
+    def mark(self, store: Path) -> Path:
+        """Where the mark of the finished run lies in a folder of runs."""
+        return store / "done" / f"{self.name}.json"
 
-    def code(self, folder: Path) -> Path:
-        """Where the code-only notebook of the run lies in a build folder."""
-        return folder / "code" / f"{self.chapter}-{self.key}.ipynb"
+    def code(self, store: Path) -> Path:
+        """Where the code-only notebook of the run lies in a folder of runs."""
+        return store / "code" / f"{self.name}.ipynb"
+
+    def executed(self, store: Path) -> Path:
+        """Where the executed notebook lies in a folder of runs."""
+        return executed(store, self.slot)
 
 
 def gpu_visible() -> bool:
@@ -68,50 +92,83 @@ def gpu_visible() -> bool:
     return not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def plan_run(
-    layout: Layout, chapter: str, profile: Profile, overrides: Mapping[str, Any] | None = None
-) -> Run:
-    """Work out one run and write its code-only notebook.
+def executed(store: Path, slot: str) -> Path:
+    """Where the executed notebook of a run lies in a folder of runs."""
+    return store / "executed" / f"{slot}.ipynb"
+
+
+def plan_runs(
+    layout: Layout,
+    chapter: str,
+    profile: Profile,
+    points: Sequence[Mapping[str, Any]] = ({},),
+    *,
+    shared: bool = False,
+    labels: Sequence[str] = (),
+) -> list[Run]:
+    """Work out the runs of one chapter, one per set of overriding parameters.
+
+    Parameters
+    ----------
+    layout, chapter, profile
+        Which chapter, at which profile.
+    points
+        Values that stand in for the profile's.
+    shared
+        Whether runs of one chapter lie side by side, each in a slot of its own.
+    labels
+        What people are shown for each point; by default the chapter.
 
     Raises
     ------
     BookError, ParameterError
         If the chapter cannot be read, or a value is not allowed.
     """
-    notebook = chapters.code_only(chapters.read_chapter(layout.chapter(chapter)))
-    parameters = effective(layout, chapter, profile, overrides)
+    notebook, identity = _code(layout, chapter)
     defaults = effective(layout, chapter, Profile(profile.name))
+    runs = []
+    for number, overrides in enumerate(points):
+        parameters = effective(layout, chapter, profile, overrides)
+        key = _key({"chapter": chapter, "parameters": parameters, **identity})
+        changed = {k: v for k, v in parameters.items() if v != defaults[k]}
+        notebook.metadata["spinscape"] = {
+            "chapter": chapter,
+            "profile": profile.name,
+            "key": key,
+            "parameters": parameters,
+            "changed": changed,
+            "code_hash": identity["code"],
+            "library_hash": identity["library"],
+            "environment_hash": identity["environment"],
+        }
+        runs.append(
+            Run(
+                chapter=chapter,
+                profile=profile.name,
+                parameters=parameters,
+                changed=changed,
+                identity=identity,
+                key=key,
+                slot=f"{chapter}-{key}" if shared else chapter,
+                label=labels[number] if labels else chapter,
+                source=nbformat.writes(notebook),
+            )
+        )
+    return runs
+
+
+def _code(layout: Layout, chapter: str) -> tuple[nbformat.NotebookNode, dict[str, str]]:
+    """Return the code-only notebook of a chapter, and the hashes that its runs' keys are made of."""
+    notebook = chapters.code_only(chapters.read_chapter(layout.chapter(chapter)))
     try:
         library = provenance.chapter_library_hash(chapters.code(notebook), library=layout.lib)
     except SyntaxError as error:
         raise BookError(f"{chapter}: the code cannot be parsed: {error}") from None
-    identity = {
+    return notebook, {
         "code": chapters.code_hash(notebook),
         "library": library,
         "environment": provenance.environment_hash(layout.root),
     }
-    run = Run(
-        chapter=chapter,
-        profile=profile.name,
-        parameters=parameters,
-        changed={k: v for k, v in parameters.items() if v != defaults[k]},
-        identity=identity,
-        key=_key({"chapter": chapter, "parameters": parameters, **identity}),
-    )
-    notebook.metadata["spinscape"] = {
-        "chapter": chapter,
-        "profile": profile.name,
-        "key": run.key,
-        "parameters": run.parameters,
-        "changed": run.changed,
-        "code_hash": identity["code"],
-        "library_hash": library,
-        "environment_hash": identity["environment"],
-    }
-    path = run.code(layout.build(profile.name))
-    if not path.is_file():
-        write_whole(path, nbformat.writes(notebook))
-    return run
 
 
 def _key(content: Any) -> str:
@@ -121,21 +178,47 @@ def _key(content: Any) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a book at one profile, and the key of the site that they make."""
+    """All runs of one call, and the key of the site that they make.
+
+    Attributes
+    ----------
+    layout, profile
+        Which book, at which profile.
+    kind
+        `BOOK`, `PAGE` or `SWEEP`.
+    folder
+        What the call makes beside the runs, and where Snakemake works.
+    store
+        Where the files of the runs lie.
+    runs
+        Slot -> run, in reading order or the grid's.
+    site_key
+        Key of everything but the runs' outputs that the site is made of.
+    axes
+        Parameter -> values of a sweep; the grid is their product, the last one fastest.
+    fixed
+        Values of a reader's own that all runs share, in place of the profile's.
+    """
 
     layout: Layout
     profile: str
+    kind: str
+    folder: Path
+    store: Path
     runs: dict[str, Run]
     site_key: str
+    axes: dict[str, list[Any]] = field(default_factory=dict)
+    fixed: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def folder(self) -> Path:
-        """The build folder."""
-        return self.layout.build(self.profile)
+    def settings(self) -> str:
+        """Words, in Markdown, for where the parameters come from."""
+        own = ", ".join(f"`{name}` = `{value}`" for name, value in self.fixed.items())
+        return f"the `{self.profile}` profile" + (f" with {own}" if own else "")
 
     def finished(self) -> set[str]:
-        """Chapters whose run is done and whose executed notebook is in place."""
-        return {name for name, run in self.runs.items() if run.mark(self.folder).is_file()}
+        """Slots whose run is done and whose executed notebook is in place."""
+        return {slot for slot, run in self.runs.items() if run.mark(self.store).is_file()}
 
     @property
     def stage_mark(self) -> Path:
@@ -147,9 +230,73 @@ class Plan:
         """The mark of the finished site."""
         return self.folder / "made" / f"site-{self.site_key}"
 
+    @property
+    def html(self) -> Path:
+        """The folder of the site."""
+        return self.folder / "html"
 
-def make_plan(layout: Layout, profile: str) -> Plan:
-    """Work out what a build has to make, and drop marks of what is no longer there.
+    @property
+    def index(self) -> Path:
+        """The page to open first."""
+        first = next(iter(self.runs.values())).chapter if self.kind == PAGE else "index"
+        return self.html / f"{first}.html"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Slot -> what people are shown."""
+        return {slot: run.label for slot, run in self.runs.items()}
+
+    def prepare(self) -> None:
+        """Write what the runs start from, and drop the marks of what is no longer there."""
+        for run in self.runs.values():
+            code, mark = run.code(self.store), run.mark(self.store)
+            if _text(code) != run.source:
+                write_whole(code, run.source)
+            if mark.is_file() and sealed.key(run.executed(self.store)) != run.key:
+                mark.unlink(missing_ok=True)
+        unfinished = self.finished() != set(self.runs)
+        if unfinished:
+            self.stage_mark.unlink(missing_ok=True)
+        if unfinished or not self.index.is_file():
+            self.site_mark.unlink(missing_ok=True)
+        self.write()
+
+    def write(self) -> Path:
+        """Write the plan where every process of the call reads it."""
+        runs = [{k: v for k, v in vars(run).items() if k != "source"} for run in self.runs.values()]
+        content = {
+            "profile": self.profile,
+            "kind": self.kind,
+            "folder": str(self.folder),
+            "store": str(self.store),
+            "runs": runs,
+            "site_key": self.site_key,
+            "axes": self.axes,
+            "fixed": self.fixed,
+        }
+        write_whole(self.folder / FILE, json.dumps(content, indent=1))
+        return self.folder / FILE
+
+
+def _text(path: Path) -> str:
+    """Return a code-only notebook as text; empty where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def read_plan(root: Path, path: Path) -> Plan:
+    """Read what `Plan.write` wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    runs = [Run(**run) for run in content.pop("runs")]
+    folder, store = Path(content.pop("folder")), Path(content.pop("store"))
+    by_slot = {run.slot: run for run in runs}
+    return Plan(layout=Layout(root), folder=folder, store=store, runs=by_slot, **content)
+
+
+def book_plan(layout: Layout, profile: str) -> Plan:
+    """Plan the whole book at a profile.
 
     Raises
     ------
@@ -157,35 +304,68 @@ def make_plan(layout: Layout, profile: str) -> Plan:
         If the table of contents, a chapter or the profile cannot be used.
     """
     values = load_profile(layout, profile)
-    runs = {name: plan_run(layout, name, values) for name in layout.chapters()}
-    plan = Plan(layout, profile, runs, _site_key(layout, runs))
-    for name, run in runs.items():
-        mark = run.mark(plan.folder)
-        if mark.is_file() and executed_key(executed(plan.folder, name)) != run.key:
-            mark.unlink()
-    unfinished = plan.finished() != set(runs)
-    if unfinished:
-        plan.stage_mark.unlink(missing_ok=True)
-    if unfinished or not (layout.html(profile) / "index.html").is_file():
-        plan.site_mark.unlink(missing_ok=True)
-    return plan
+    runs = {name: plan_runs(layout, name, values)[0] for name in layout.chapters()}
+    folder = layout.build(profile)
+    return Plan(layout, profile, BOOK, folder, folder, runs, _site_key(layout, runs))
 
 
-def executed(folder: Path, chapter: str) -> Path:
-    """Where the executed notebook of a chapter lies in a build folder."""
-    return folder / "executed" / f"{chapter}.ipynb"
+def page_plan(layout: Layout, chapter: str, profile: str, overrides: Mapping[str, Any]) -> Plan:
+    """Plan one chapter with values of a reader's own, and its page.
+
+    Raises
+    ------
+    BookError, ParameterError
+        If the chapter, the profile or a value cannot be used.
+    """
+    (run,) = plan_runs(layout, chapter, load_profile(layout, profile), [overrides], shared=True)
+    runs, folder = {run.slot: run}, layout.page(run.name)
+    own = {name: run.parameters[name] for name in overrides}
+    key = _site_key(layout, runs, profile, own)
+    return Plan(layout, profile, PAGE, folder, layout.runs, runs, key, fixed=own)
 
 
-def executed_key(path: Path) -> str:
-    """Return the key of the run that an executed notebook is of; empty where there is none."""
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        return str(notebook["metadata"]["spinscape"]["key"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+def sweep_plan(
+    layout: Layout,
+    chapter: str,
+    profile: str,
+    axes: Mapping[str, Sequence[Any]],
+    fixed: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Plan a chapter over a grid of values, and the table over it.
+
+    Parameters
+    ----------
+    layout, chapter, profile
+        Which chapter, at which profile.
+    axes
+        Parameter -> values; the grid is their product.
+    fixed
+        Values that all points share.
+
+    Raises
+    ------
+    BookError, ParameterError
+        If the chapter, the profile or a value cannot be used.
+    """
+    grid = {name: list(values) for name, values in axes.items()}
+    points = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
+    labels = [" ".join(f"{name}={_short(value)}" for name, value in point.items()) for point in points]
+    overrides = [{**(fixed or {}), **point} for point in points]
+    planned = plan_runs(layout, chapter, load_profile(layout, profile), overrides, shared=True, labels=labels)
+    runs = {run.slot: run for run in planned}
+    name = f"{chapter}-{_key({'axes': list(grid.items()), 'runs': list(runs)})}"
+    own = dict(fixed or {})
+    key = _site_key(layout, runs, profile, own)
+    return Plan(layout, profile, SWEEP, layout.sweep(name), layout.runs, runs, key, grid, own)
 
 
-def _site_key(layout: Layout, runs: Mapping[str, Run]) -> str:
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join(map(_short, value)) + "]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _site_key(layout: Layout, runs: Mapping[str, Run], *settings: Any) -> str:
     """Key of everything but the runs' outputs that the site is made of."""
     package = provenance.LIBRARY / provenance.PACKAGE
     judging = [path for room in ("companion", "glasses") for path in package.glob(f"{room}/**/*.py")]
@@ -197,6 +377,7 @@ def _site_key(layout: Layout, runs: Mapping[str, Run]) -> str:
         "runs": {name: run.key for name, run in runs.items()},
         "environment": provenance.environment_hash(layout.root),
         "repository": os.environ.get(REPOSITORY, ""),
+        "settings": settings,
     }
     return _key(content)
 

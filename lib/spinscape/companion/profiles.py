@@ -1,4 +1,8 @@
-"""Profiles: files of parameter values for the whole book, ``book/profiles/<name>.yaml``."""
+"""Profiles: files of parameter values for the whole book, ``book/profiles/<name>.yaml``.
+
+A value is the text that stands in the file, and the declared type says what it means: for YAML
+itself ``010`` would be eight, ``1:30`` ninety and ``no`` false.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from spinscape.companion.layout import Layout, unknown
+from spinscape.companion.layout import Layout, shown, unknown
 from spinscape.companion.parameters import ParameterError, check, schema
+from spinscape.companion.yaml_text import YAMLTextError, read_yaml
 
 
 @dataclass(frozen=True)
@@ -35,34 +38,46 @@ def load_profile(layout: Layout, name: str) -> Profile:
     Raises
     ------
     ParameterError
-        If there is no such profile, or it names an unknown chapter or parameter or gives a value
-        that is not allowed; the message names the file.
+        If there is no such profile, it cannot be read, names an unknown chapter or parameter, or
+        gives a value that is not allowed; the message names the file.
     """
     if name not in (names := layout.profiles()):
         raise ParameterError(unknown("profile", name, names))
     path = layout.book / "profiles" / f"{name}.yaml"
     where = path.relative_to(layout.root)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{where}: {error}") from None
+        content = read_yaml(path.read_bytes())
+    except YAMLTextError as error:
+        raise ParameterError(f"{where}, {error}") from None
+    except OSError as error:
+        raise ParameterError(f"{where}: cannot be read: {error.strerror}") from None
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise ParameterError(f"{where}: expected the keys 'about' and 'chapters'.")
     for key in content:
         if key not in ("about", "chapters"):
-            raise ParameterError(f"{where}: {unknown('key', str(key), ('about', 'chapters'))}")
+            raise ParameterError(f"{where}: {unknown('key', key, ('about', 'chapters'))}")
+    about = content.get("about") or ""
+    if not isinstance(about, str):
+        raise ParameterError(f"{where}: about: expected a sentence, not {shown(about)}.")
+    wanted = content.get("chapters") or {}
+    if not isinstance(wanted, dict):
+        raise ParameterError(f"{where}: chapters: expected 'chapter:' lines, not {shown(wanted)}.")
     chapters = {}
     known = layout.chapters()
-    for chapter, values in (content.get("chapters") or {}).items():
+    for chapter, values in wanted.items():
         if chapter not in known:
-            raise ParameterError(f"{where}: {unknown('chapter', str(chapter), known)}")
-        if not isinstance(values or {}, dict):
-            raise ParameterError(f"{where}: {chapter}: expected 'name: value' lines.")
+            raise ParameterError(f"{where}: {unknown('chapter', chapter, known)}")
+        values = {} if values is None else values
+        if not isinstance(values, dict):
+            raise ParameterError(f"{where}: {chapter}: expected 'name: value' lines, not {shown(values)}.")
+        if empty := [name for name, value in values.items() if value is None]:
+            raise ParameterError(f"{where}: {chapter}: parameter {shown(empty[0])} has no value.")
         try:
-            chapters[chapter] = check(schema(layout.chapter(chapter)), values or {})
+            chapters[chapter] = check(schema(layout.chapter(chapter)), values)
         except ParameterError as error:
             raise ParameterError(f"{where}: {chapter}: {error}") from None
-    return Profile(name, str(content.get("about", "")), chapters)
+    return Profile(name, about, chapters)
 
 
 def effective(

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from spinscape.companion.layout import Layout
 from spinscape.companion.plan import REPOSITORY
 from spinscape.companion.processes import die_with_parent
 from spinscape.companion.provenance import LIBRARY
@@ -28,20 +27,19 @@ class SiteError(RuntimeError):
     """Sphinx had something to say."""
 
 
-def build_site(layout: Layout, profile: str) -> Path:
+def build_site(folder: Path) -> None:
     """Run Jupyter Book over the staged folder with execution off and warnings as errors.
 
-    Returns
-    -------
-    Path
-        The site's ``index.html``.
+    Parameters
+    ----------
+    folder
+        The staged pages are in its ``src``; the site goes to its ``html``.
 
     Raises
     ------
     SiteError
         With Sphinx's warnings; the site that was there before stays.
     """
-    folder = layout.build(profile)
     part = folder / "site.part"
     shutil.rmtree(part, ignore_errors=True)
     search = [str(LIBRARY), os.environ.get("PYTHONPATH", "")]
@@ -64,9 +62,8 @@ def build_site(layout: Layout, profile: str) -> Path:
         for notebook in (folder / "src").glob("*.ipynb"):
             shutil.copy(notebook, built)
         (built / ".nojekyll").touch()
-    _swap(built, layout.html(profile))
+    _swap(built, folder / "html")
     shutil.rmtree(part, ignore_errors=True)
-    return layout.html(profile) / "index.html"
 
 
 def _warnings(output: str) -> str:
@@ -97,9 +94,9 @@ def _swap(built: Path, html: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def restore(layout: Layout, profile: str) -> None:
+def restore(folder: Path) -> None:
     """Put the earlier site back where the last build was stopped between two moves."""
-    html = layout.html(profile)
+    html = folder / "html"
     old = html.with_name("html.old")
     if old.is_dir() and not html.exists():
         os.replace(old, html)
@@ -108,15 +105,14 @@ def restore(layout: Layout, profile: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Build the site as the command line says; return the exit code."""
     parser = argparse.ArgumentParser(prog="spinscape.companion.site")
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--profile", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--mark", type=Path, required=True)
     given = parser.parse_args(arguments)
     die_with_parent(signal.SIGTERM)()
     for old in given.mark.parent.glob("site-*"):
         old.unlink()
     try:
-        build_site(Layout(given.root), given.profile)
+        build_site(given.folder)
     except SiteError as error:
         print(f"The site could not be built.\n{error}")
         return 1

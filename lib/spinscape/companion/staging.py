@@ -1,7 +1,9 @@
-"""Stage the book: the folder that Jupyter Book reads, ``_build/<profile>/src``.
+"""Stage pages: the folder that Jupyter Book reads, ``src`` beside the plan.
 
 Chapters come as notebooks, prose merged with outputs; other pages are copied; the status page and
 the ledger are generated.
+The page of one chapter brings along what it leans on: its rows of the ledger, the status page, and
+pages that quote no numbers; links to the rest of the book become plain words.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from spinscape.companion import chapters, pages
-from spinscape.companion.layout import BookError, Layout
-from spinscape.companion.plan import REPOSITORY, executed
+from spinscape.companion import chapters, pages, sealed
+from spinscape.companion.layout import BookError, Layout, files
+from spinscape.companion.links import Absent
+from spinscape.companion.plan import BOOK, FILE, PAGE, REPOSITORY, SWEEP, Plan, Run, read_plan
 from spinscape.companion.processes import die_with_parent
 from spinscape.companion.prose import fill
 
@@ -32,13 +35,13 @@ _GENERATED = ("status", "ledger")
 _NO_LEDGER = "# Ledger\n\nThis book has no claims.\n"
 
 
-def stage(layout: Layout, profile: str, *, ledger: Any = None) -> Path:
+def stage(plan: Plan, *, ledger: Any = None) -> Path:
     """Write the staged folder anew.
 
     Parameters
     ----------
-    layout, profile
-        Which book, and which of its builds.
+    plan
+        What was run, and where.
     ledger
         Stands in for the modules ``ledger`` and ``ledger_page``, in tests.
 
@@ -53,46 +56,88 @@ def stage(layout: Layout, profile: str, *, ledger: Any = None) -> Path:
         If a chapter was not executed, records and claims do not fit, or the prose quotes a number
         that no run gave.
     """
-    folder = layout.build(profile)
-    done = {name: _executed(folder, name) for name in layout.chapters()}
-    book = _Ledger(layout, profile, done, ledger)
-    target = folder / "src"
-    aside = folder / "src.part"
+    layout = plan.layout
+    done = {run.label: _executed(plan, run) for run in plan.runs.values()}
+    target = plan.folder / "src"
+    aside = plan.folder / "src.part"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    repository = os.environ.get(REPOSITORY, "")
-    everywhere: dict[str, Any] = {}
-    for name, notebook in done.items():
-        numbers = book.numbers(name)
-        everywhere.update({f"{name}.{key}": value for key, value in numbers.items()})
-        page = _page(layout, name, notebook, numbers, book)
-        if repository:
-            commit = notebook.metadata["spinscape"]["commit"]
-            page.cells.insert(0, pages.setup_cell(repository, commit))
-        (aside / f"{name}.ipynb").write_text(nbformat.writes(page), encoding="utf-8")
-    _copy_pages(layout, aside, done, everywhere)
-    about = {name: notebook.metadata["spinscape"] for name, notebook in done.items()}
-    (aside / "status.md").write_text(pages.status_page(about, profile), encoding="utf-8")
-    (aside / "ledger.md").write_text(book.page(), encoding="utf-8")
-    _write_config(layout, aside, repository)
-    _drop_unlisted(layout, aside)
+    if plan.kind == SWEEP:
+        from spinscape.companion import sweep_page
+
+        sweep_page.write_pages(plan, done, aside)
+        toc = {"format": "jb-book", "root": "index"}
+    else:
+        toc = _toc(plan)
+        _write_chapters(plan, aside, toc, done, ledger)
+    for source in layout.book.glob("*.bib"):
+        shutil.copy(source, aside)
+    if (layout.book / "_static").is_dir():
+        shutil.copytree(layout.book / "_static", aside / "_static")
+    (aside / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
+    _write_config(layout, aside, os.environ.get(REPOSITORY, "") if plan.kind == BOOK else "")
     shutil.rmtree(target, ignore_errors=True)
     os.replace(aside, target)
     return target
 
 
+def _toc(plan: Plan) -> Any:
+    """Return the table of contents: the book's, or one for a single chapter."""
+    if plan.kind == BOOK:
+        return yaml.safe_load((plan.layout.root / "_toc.yml").read_text(encoding="utf-8"))
+    (run,) = plan.runs.values()
+    chapters = plan.layout.chapters()
+    others = [name for name in plan.layout.toc()[1:] if name not in chapters]
+    listed = [name for name in others if name in _GENERATED or _quotes_nothing(plan.layout, name)]
+    toc: dict[str, Any] = {"format": "jb-book", "root": run.chapter}
+    return toc | ({"chapters": [{"file": name} for name in listed]} if listed else {})
+
+
+def _quotes_nothing(layout: Layout, name: str) -> bool:
+    source = layout.book / f"{name}.md"
+    return source.is_file() and "{{" not in source.read_text(encoding="utf-8")
+
+
+def _write_chapters(
+    plan: Plan, target: Path, toc: Any, done: Mapping[str, NotebookNode], ledger: Any
+) -> None:
+    """Write the executed chapters and the pages beside them."""
+    layout = plan.layout
+    listed = list(files(toc))
+    absent = Absent(layout, listed)
+    book = _Ledger(plan, done, ledger)
+    repository = os.environ.get(REPOSITORY, "") if plan.kind == BOOK else ""
+    everywhere: dict[str, Any] = {}
+    for name, notebook in done.items():
+        numbers = book.numbers(name)
+        everywhere.update({f"{name}.{key}": value for key, value in numbers.items()})
+        page = _page(layout, name, notebook, numbers, book, absent)
+        if repository:
+            commit = notebook.metadata["spinscape"]["commit"]
+            page.cells.insert(0, pages.setup_cell(repository, commit))
+        if plan.kind == PAGE:
+            _say_whose(page, plan)
+        (target / f"{name}.ipynb").write_text(nbformat.writes(page), encoding="utf-8")
+    _copy_pages(layout, target, [name for name in listed if name not in done], everywhere, absent)
+    about = {name: notebook.metadata["spinscape"] for name, notebook in done.items()}
+    generated = {"status": pages.status_page(about, plan.settings), "ledger": book.page()}
+    for name, text in generated.items():
+        if name in listed:
+            (target / f"{name}.md").write_text(text, encoding="utf-8")
+
+
 class _Ledger:
     """The ledger over all executed chapters; empty where the book has no claims."""
 
-    def __init__(self, layout: Layout, profile: str, done: Mapping[str, NotebookNode], module: Any) -> None:
-        self.profile = profile
+    def __init__(self, plan: Plan, done: Mapping[str, NotebookNode], module: Any) -> None:
+        self.settings = plan.settings
         self.module = module
         self.look = module
         self.claims: dict[str, Any] = {}
         self.verdicts: dict[str, Any] = {}
         self.records: dict[str, Any] = {}
         self.parameters = {n: nb.metadata["spinscape"]["parameters"] for n, nb in done.items()}
-        path = layout.book / "claims.yaml"
+        path = plan.layout.book / "claims.yaml"
         if not path.is_file() and module is None:
             return
         if module is None:
@@ -102,6 +147,8 @@ class _Ledger:
         self.records = {name: self.module.read(notebook) for name, notebook in done.items()}
         if path.is_file():
             self.claims = self.module.load_claims(path)
+            if plan.kind == PAGE:
+                self.claims = {k: c for k, c in self.claims.items() if c.chapter in done}
             if problems := self.module.check_records(self.claims, self.records):
                 raise BookError("\n".join(problems))
             self.verdicts = self.module.judge(self.claims, self.records)
@@ -119,14 +166,14 @@ class _Ledger:
     def page(self) -> str:
         if not self.claims:
             return _NO_LEDGER
-        return self.look.page(self.claims, self.verdicts, self.records, self.profile)
+        return self.look.page(self.claims, self.verdicts, self.records, self.settings)
 
 
-def _executed(folder: Path, name: str) -> NotebookNode:
-    path = executed(folder, name)
-    if not path.is_file():
-        raise BookError(f"{name} was not executed: there is no {path}")
-    return nbformat.read(path, as_version=4)
+def _executed(plan: Plan, run: Run) -> NotebookNode:
+    try:
+        return sealed.read(run.executed(plan.store))
+    except ValueError as error:
+        raise BookError(f"{run.label} was not executed: {error}") from None
 
 
 def _page(
@@ -135,6 +182,7 @@ def _page(
     notebook: NotebookNode,
     numbers: Mapping[str, Any],
     book: _Ledger,
+    absent: Absent,
 ) -> NotebookNode:
     try:
         page = chapters.merge(chapters.read_chapter(layout.chapter(name)), notebook)
@@ -143,7 +191,7 @@ def _page(
     stamp: dict[str, Any] = {}
     for cell in page.cells:
         if cell.cell_type == "markdown":
-            cell.source = fill(cell.source, numbers, name)
+            cell.source = absent.soften(fill(cell.source, numbers, name))
         for output in cell.get("outputs", []):
             stamp.update(output.get("data", {}).get(pages.STAMP, {}))
     pages.clean_outputs(page, book.box)
@@ -152,27 +200,25 @@ def _page(
     return page
 
 
-def _copy_pages(layout: Layout, target: Path, done: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
-    for name in layout.toc():
+def _say_whose(page: NotebookNode, plan: Plan) -> None:
+    """Put a note under the title that says that this is a run of a reader's own."""
+    first = next(cell for cell in page.cells if cell.cell_type == "markdown")
+    title, newline, text = first.source.partition("\n")
+    note = f":::{{note}}\nThis page stands outside of the book.\nIt was made from {plan.settings}.\n:::\n"
+    first.source = f"{title}{newline}\n{note}{text}" if title.startswith("# ") else f"{note}\n{first.source}"
+
+
+def _copy_pages(
+    layout: Layout, target: Path, names: Iterable[str], numbers: Mapping[str, Any], absent: Absent
+) -> None:
+    for name in names:
         source = layout.book / f"{name}.md"
-        if name in done or name in _GENERATED:
+        if name in _GENERATED:
             continue
         if not source.is_file():
             raise BookError(f"_toc.yml lists {name!r}, but there is no {source}")
-        text = fill(source.read_text(encoding="utf-8"), numbers, name)
+        text = absent.soften(fill(source.read_text(encoding="utf-8"), numbers, name))
         (target / source.name).write_text(text, encoding="utf-8")
-    for source in layout.book.glob("*.bib"):
-        shutil.copy(source, target)
-    if (layout.book / "_static").is_dir():
-        shutil.copytree(layout.book / "_static", target / "_static")
-
-
-def _drop_unlisted(layout: Layout, target: Path) -> None:
-    """Remove generated pages that the table of contents does not list."""
-    listed = layout.toc()
-    for name in _GENERATED:
-        if name not in listed:
-            (target / f"{name}.md").unlink()
 
 
 def _write_config(layout: Layout, target: Path, repository: str) -> None:
@@ -191,14 +237,13 @@ def _write_config(layout: Layout, target: Path, repository: str) -> None:
         }
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     (target / "_config.yml").write_text(text, encoding="utf-8")
-    shutil.copy(layout.root / "_toc.yml", target)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Stage as the command line says; return the exit code."""
     parser = argparse.ArgumentParser(prog="spinscape.companion.staging")
     parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--profile", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--mark", type=Path, required=True)
     given = parser.parse_args(arguments)
     die_with_parent(signal.SIGTERM)()
@@ -206,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     for old in (*given.mark.parent.glob("stage-*"), *given.mark.parent.glob("site-*")):
         old.unlink()
     try:
-        stage(Layout(given.root), given.profile)
+        stage(read_plan(given.root, given.folder / FILE))
     except (BookError, ValueError, OSError) as error:
         print(f"The book could not be staged.\n{error}")
         return 1

@@ -1,0 +1,55 @@
+"""Links of a page that is shown without the rest of its book."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from spinscape.companion.layout import Layout
+
+_LABEL = re.compile(
+    r"^\(([\w-]+)\)=[ \t]*$|^:(?:name|label):[ \t]*([\w-]+)[ \t]*$|^[ \t]+name:[ \t]*([\w-]+)[ \t]*$",
+    flags=re.MULTILINE,
+)
+_REFERENCE = re.compile(
+    r"(?<!!)\[(?P<text>[^\]\n]+)\]\((?P<page>[\w-]+)\.(?:md|ipynb)(?:#[\w-]*)?\)"
+    r"|\{(?:doc|ref|numref|eq|prf:ref)\}`(?:(?P<title>[^`<]+?)\s*<)?(?P<label>[\w-]+)>?`"
+)
+
+
+class Absent:
+    """What the staged pages cannot link to: pages and labels of chapters that are left out.
+
+    Parameters
+    ----------
+    layout
+        The book.
+    listed
+        Pages that are staged.
+    """
+
+    def __init__(self, layout: Layout, listed: Iterable[str]) -> None:
+        here, away = set(), {}
+        for name in layout.toc():
+            path = layout.book / f"{name}.md"
+            labels = _labels(path.read_text(encoding="utf-8")) if path.is_file() else set()
+            if name in listed:
+                here |= labels
+            else:
+                away.update(dict.fromkeys({name, *labels}, name))
+        self.page_of = {label: name for label, name in away.items() if label not in here}
+
+    def soften(self, text: str) -> str:
+        """Put words in the place of links and references that would lead nowhere."""
+        return _REFERENCE.sub(self._words, text) if self.page_of else text
+
+    def _words(self, found: re.Match[str]) -> str:
+        label = found["page"] or found["label"]
+        if label not in self.page_of:
+            return found[0]
+        name = self.page_of[label]
+        return found["text"] or found["title"] or f"`{label}`" + (f" in `{name}`" if label != name else "")
+
+
+def _labels(text: str) -> set[str]:
+    return {found for groups in _LABEL.findall(text) for found in groups if found}
