@@ -25,7 +25,7 @@ from spinscape.companion.homeless import stand_ins
 from spinscape.companion.layout import Layout
 from spinscape.companion.live import Display, read_rows
 from spinscape.companion.pages import seconds
-from spinscape.companion.plan import BOOK, SWEEP, Plan, book_plan
+from spinscape.companion.plan import BOOK, PAGE, SWEEP, Plan, book_plan
 from spinscape.companion.processes import BusyError, die_with_parent, locked, private_files, stop_group
 from spinscape.companion.site import restore
 from spinscape.companion.troubles import trouble
@@ -164,10 +164,15 @@ def carry_out(
                 restore(plan.folder)
                 outcome = _locked_build(plan, cores, extra, console)
     except BusyError:
-        what = f"build of the profile {plan.profile!r}" if plan.kind == BOOK else f"{plan.kind} like this"
-        raise BuildError(f"another {what} is under way in {plan.layout.root}") from None
+        raise BuildError(f"another {_kind(plan)} is under way in {plan.layout.root}") from None
     outcome.elapsed = time.monotonic() - begin
     return outcome
+
+
+def _kind(plan: Plan) -> str:
+    if plan.kind == BOOK:
+        return f"build of the profile {plan.profile!r}"
+    return "run with the same values" if plan.kind == PAGE else "sweep over the same grid"
 
 
 def _locked_build(plan: Plan, cores: int | None, extra: Sequence[str], console: Console) -> Outcome:
