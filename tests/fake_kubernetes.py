@@ -36,6 +36,7 @@ class Cluster:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, dict[str, str]] = {}
         self.deleted: list[str] = []
+        self.asked: set[tuple[str, str]] = set()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True)
 
@@ -98,9 +99,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> dict[str, Any]:
         return json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
 
+    def _parts(self, verb: str) -> list[str]:
+        """Split the path behind the namespace, and note what was asked for."""
+        parts = urlsplit(self.path).path.split("/namespaces/", 1)[1].split("/")[1:]
+        resource = "/".join(parts[::2])
+        self.cluster.asked.add((verb if len(parts) > 1 or verb != "get" else "list", resource))
+        return parts
+
     def do_POST(self) -> None:
         body = self._body()
-        kind = urlsplit(self.path).path.rpartition("/")[2]
+        (kind,) = self._parts("create")
         if kind == "secrets":
             self.cluster.secrets[body["metadata"]["name"]] = body.get("data", {})
         else:
@@ -109,9 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body, 201)
 
     def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        query = parse_qs(url.query)
-        parts = url.path.split("/")
+        query = parse_qs(urlsplit(self.path).query)
+        parts = self._parts("get")
         if parts[-1] == "status":
             name = parts[-2]
             code = self.cluster.code(name)
@@ -128,9 +135,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         self._body()
-        parts = urlsplit(self.path).path.split("/")
-        if parts[-2] == "jobs":
-            self.cluster.delete(parts[-1])
+        kind, name = self._parts("delete")
+        if kind == "jobs":
+            self.cluster.delete(name)
+        elif kind == "secrets":
+            del self.cluster.secrets[name]
         self._answer({"kind": "Status", "status": "Success"})
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -199,10 +199,12 @@ case $FOLDER in
 esac
 [ "${#FOLDER}" -le 90 ] || fail "a socket's path would be too long: $FOLDER"
 export SLURM_CONF=$FOLDER/slurm.conf
-PATH=:$PATH:
-PATH=${PATH//":$FOLDER/bin:"/:}
-PATH=${PATH#:}
-PATH=${PATH%:}
+# Slurm's own commands, not those of a cluster that this script has started.
+IFS=: read -ra folders <<<"$PATH"
+PATH=
+for folder in "${folders[@]}"; do
+    [ -e "$folder/../slurm.conf" ] || PATH+=${PATH:+:}$folder
+done
 case $1 in
 start)
     start
