@@ -72,7 +72,7 @@ def test_it_is_for_this_user_on_this_machine_alone(cluster):
 
 
 def test_two_are_apart(cluster):
-    folder, environment = cluster
+    _, environment = cluster
     ask(environment, "sbatch", "--output=/dev/null", "--wrap=sleep 600", "--job-name=first")
     with tempfile.TemporaryDirectory(prefix="spinscape-slurm.", dir="/tmp") as name:
         other = Path(name)
