@@ -23,12 +23,11 @@ running() { # NAME: whether the daemon of that name that was started in FOLDER l
     [ -n "$process" ] && tr '\0' ' ' 2>/dev/null <"/proc/$process/cmdline" | grep -qF "$FOLDER/"
 }
 
-idle() { # the node takes jobs
-    [ "$(timeout 5 sinfo --noheader --format=%T 2>/dev/null | tr -d '\n')" = "${1:-idle}" ]
-}
-
-answers() {
-    idle idle || idle mixed || idle allocated || idle completing
+answers() { # the controller answers and the node takes jobs
+    case $(timeout 5 sinfo --noheader --format=%T 2>/dev/null) in
+    idle | mixed | allocated | completing) ;;
+    *) return 1 ;;
+    esac
 }
 
 wait_until() { # COMMAND...: call it until it succeeds, for PATIENCE seconds at most
@@ -112,20 +111,25 @@ wrap_commands() {
     chmod 755 "$FOLDER/bin/"*
 }
 
-launch() { # NAME COMMAND...: start a daemon, show the end of its log where it does not start
+failed_log() { # NAME MESSAGE: show the end of a daemon's log, end what was started, give up
+    tail -qn 5 "$FOLDER/$1.out" "$FOLDER/$1.log" >&2 2>/dev/null || true
+    stop >&2 || true
+    fail "$2"
+}
+
+launch() { # NAME COMMAND...: start a daemon
     local name=$1
     shift
     running "$name" && return
     rm -f "$FOLDER/$name.pid"
     if ! "$@" </dev/null >"$FOLDER/$name.out" 2>&1 || ! wait_until running "$name"; then
-        tail -n 5 "$FOLDER/$name.out" "$FOLDER/$name.log" >&2 2>/dev/null || true
-        fail "$name did not start"
+        failed_log "$name" "$name did not start"
     fi
 }
 
 start() {
     local name
-    for name in munged slurmctld slurmd sinfo scancel python3; do
+    for name in munged slurmctld slurmd sbatch scancel scontrol sinfo squeue srun python3; do
         command -v "$name" >/dev/null || fail "$name is not installed"
     done
     mkdir -p "$FOLDER"
@@ -144,8 +148,7 @@ start() {
     launch slurmctld slurmctld -c -f "$SLURM_CONF"
     launch slurmd slurmd -f "$SLURM_CONF"
     if ! wait_until answers; then
-        tail -n 5 "$FOLDER/slurmctld.log" "$FOLDER/slurmd.log" >&2 || true
-        fail "no answer within $PATIENCE s; sinfo says: $(timeout 5 sinfo --noheader --format='%T %E' 2>&1)"
+        failed_log slurmd "no answer within $PATIENCE s; sinfo says: $(timeout 5 sinfo -h -o '%T %E' 2>&1)"
     fi
 }
 
@@ -196,10 +199,12 @@ case $FOLDER in
 esac
 [ "${#FOLDER}" -le 90 ] || fail "a socket's path would be too long: $FOLDER"
 export SLURM_CONF=$FOLDER/slurm.conf
-PATH=:$PATH:
-PATH=${PATH//":$FOLDER/bin:"/:}
-PATH=${PATH#:}
-PATH=${PATH%:}
+# Slurm's own commands, not those of a cluster that this script has started.
+IFS=: read -ra folders <<<"$PATH"
+PATH=
+for folder in "${folders[@]}"; do
+    [ -e "$folder/../slurm.conf" ] || PATH+=${PATH:+:}$folder
+done
 case $1 in
 start)
     start
