@@ -34,6 +34,9 @@ CORES = "SPINSCAPE_CORES"
 
 _TAIL = 15
 _CANCEL_SECONDS = 30.0
+
+# What Snakemake prints when it fails by itself.
+_OWN_ERROR = re.compile(r"error|exception|traceback", flags=re.IGNORECASE)
 _LOG_NAME = re.compile(r".+-([0-9a-f]{16})\.\w+")
 
 
@@ -377,7 +380,10 @@ def _problem(plan: Plan, log: Path) -> str:
             head = "The site could not be built." if step == "site" else "The book could not"
             start = text.rfind(head)
             return f"{text[start:].strip() if start >= 0 else _tail(text)}\nLog: {path}"
-    return f"{_tail(log.read_text(encoding='utf-8', errors='replace'))}\nLog: {log}"
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if not _OWN_ERROR.search(text):
+        return f"Snakemake was ended from outside. The next call goes on from here.\nLog: {log}"
+    return f"{_tail(text)}\nLog: {log}"
 
 
 def _tail(text: str) -> str:
