@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import http.server
 import io
-import struct
+import os
+import pickle
+import re
+import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,33 +23,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bad_data
+from bad_data import archive, cifar_members, idx, small_images
+from scarce import little_memory
 from spinscape.networks import _files, datasets, registry
-from spinscape.networks._parsers import parse_cifar, parse_idx, parse_names
+from spinscape.networks._parsers import parse_cifar, parse_idx, parse_names, read_members
 from spinscape.networks.datasets import DataError, load
 
 
 def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
-
-
-def idx(array: np.ndarray) -> bytes:
-    head = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
-    return head + array.astype(np.uint8).tobytes()
-
-
-def small_images(seed: int = 0) -> dict[str, bytes]:
-    """Four made-up gzipped IDX files: 7 training and 3 test images of 4 x 4."""
-    draw = np.random.default_rng(seed)
-    arrays = [
-        draw.integers(0, 256, (7, 4, 4)),
-        draw.integers(0, 10, 7),
-        draw.integers(0, 256, (3, 4, 4)),
-        draw.integers(0, 10, 3),
-    ]
-    return {
-        file.name: gzip.compress(idx(array), mtime=1)
-        for file, array in zip(registry.MNIST.files, arrays, strict=True)
-    }
 
 
 def published(name: str, files: dict[str, bytes]) -> registry.Specification:
@@ -202,39 +193,11 @@ def test_cifar_records(label_bytes):
         parse_names(b"cat\ndog\n", 3)
 
 
-def archive(members: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return stream.getvalue()
-
-
-def cifar_members(name: str) -> dict[str, bytes]:
-    draw = np.random.default_rng(2)
-
-    def records(count: int, labels: int) -> bytes:
-        rows = draw.integers(0, 256, (count, labels + 3072)).astype(np.uint8)
-        rows[:, :labels] %= 10
-        return rows.tobytes()
-
-    if name == "cifar10":
-        parts = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
-        members = {f"cifar-10-batches-bin/{part}": records(2, 1) for part in parts}
-        names = "\n".join(f"class {i}" for i in range(10)) + "\n\n"
-        return members | {"cifar-10-batches-bin/batches.meta.txt": names.encode()}
-    members = {f"cifar-100-binary/{part}.bin": records(3, 2) for part in ("train", "test")}
-    names = "\n".join(f"class {i}" for i in range(100))
-    return members | {"cifar-100-binary/fine_label_names.txt": names.encode()}
-
-
 @pytest.mark.parametrize(("name", "train"), [("cifar10", 10), ("cifar100", 3)])
 def test_cifar_is_read_from_the_archive(places, monkeypatch, name, train):
     members = cifar_members(name)
     file = registry.SPECIFICATIONS[name].files[0].name
-    files = {file: archive({"../escape": b"x"} | members)}
+    files = {file: archive(members)}
     publish(monkeypatch, name, files)
     put(places["local"], name, files)
     data = load(name)
@@ -245,6 +208,20 @@ def test_cifar_is_read_from_the_archive(places, monkeypatch, name, train):
     first = np.frombuffer(part, np.uint8)[1 if name == "cifar10" else 2 :][:3072]
     assert np.allclose(data.x_train[0].flatten().numpy(), first / np.float32(255))
     assert [p.name for p in places["local"].rglob("*") if p.is_file()] == [file]
+
+
+def test_a_dot_before_the_names_of_an_archive_is_fine():
+    entries = [tarfile.TarInfo(name) for name in (".", "./folder")]
+    for entry in entries:
+        entry.type = tarfile.DIRTYPE
+    content = gzip.decompress(archive({"./folder/a": b"1", "./folder/b": b"2"}, *entries))
+    assert read_members(content, "folder", ["b"]) == {"b": b"2"}
+    pax = io.BytesIO()
+    with tarfile.open(fileobj=pax, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        entry = tarfile.TarInfo("folder/a")
+        entry.size, entry.mtime = 1, 0.5
+        tar.addfile(entry, io.BytesIO(b"1"))
+    assert read_members(pax.getvalue(), "folder", ["a"]) == {"a": b"1"}
 
 
 def test_cifar_archive_without_a_member(places, monkeypatch):
@@ -360,69 +337,289 @@ def test_nothing_found_and_no_network(places):
         load("mnist", download=False)
 
 
-class Server:
-    """Stands in for ``requests.get``: serves files by address and counts the calls."""
+@pytest.fixture
+def mirrors(places, monkeypatch):
+    """A made-up MNIST, and two mirrors of it on this machine that answer as a test says."""
+    monkeypatch.undo()
+    for name, value in (("SPINSCAPE_DATA", places["local"]), ("SPINSCAPE_CACHE", places["cache"])):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(_files, "DEBIAN", places["debian"])
+    files = small_images()
+    with Mirror(files) as first, Mirror(files) as second:
+        addresses = (first.address, second.address)
+        monkeypatch.setitem(
+            registry.SPECIFICATIONS, "mnist", replace(published("mnist", files), mirrors=addresses)
+        )
+        yield first, second
 
-    def __init__(self, content: dict[str, bytes]):
-        self.content = content
+
+class Mirror:
+    """An HTTP server on the loopback address.
+
+    ``ways`` says by file name how it answers: ``good``, ``page``, ``cut`` (less than announced),
+    ``missing``, ``silent``, ``drip`` (a byte now and then) or ``endless``.
+    """
+
+    def __init__(self, files: dict[str, bytes]):
+        self.files = files
+        self.ways: dict[str, str] = {}
         self.asked: list[str] = []
+        self.over = threading.Event()
+        mirror = self
 
-    def __call__(self, url, **options):
-        assert options["timeout"] == _files.TIMEOUT
-        self.asked.append(url)
-        return self.Answer(self.content.get(url))
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                mirror.answer(self)
 
-    class Answer:
-        def __init__(self, content):
-            self.body = content
-            self.headers = {"content-length": str(len(content or b""))}
+            def log_message(self, *arguments):
+                pass
 
-        def raise_for_status(self):
-            import requests
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}/"
 
-            if self.body is None:
-                raise requests.exceptions.HTTPError("404 Client Error: Not Found")
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, args=[0.05], daemon=True).start()
+        return self
 
-        def iter_content(self, chunk_size):
-            yield self.body
+    def __exit__(self, *error):
+        self.over.set()
+        self.server.shutdown()
+        self.server.server_close()
 
-        def __enter__(self):
-            return self
+    def all(self, way: str) -> None:
+        self.ways = dict.fromkeys(self.files, way)
 
-        def __exit__(self, *error):
-            return None
+    def answer(self, handler) -> None:
+        name = handler.path.lstrip("/")
+        self.asked.append(name)
+        way, body = self.ways.get(name, "good"), self.files[name]
+        if way == "silent":
+            self.over.wait(60)
+            return
+        if way == "page":
+            body = b"<!DOCTYPE html><title>moved</title>"
+        handler.send_response(404 if way == "missing" else 200)
+        if way not in ("drip", "endless"):
+            handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            if way == "drip":
+                while not self.over.wait(0.05):
+                    handler.wfile.write(b"x")
+            elif way == "endless":
+                while not self.over.is_set():
+                    handler.wfile.write(bytes(2**20))
+            else:
+                handler.wfile.write(body[:-9] if way == "cut" else body)
 
-        def close(self):
-            return None
+
+def left_in(folder) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_download_tries_the_mirrors_and_fills_the_cache(places, monkeypatch):
-    import requests
-
-    files = small_images()
-    publish(monkeypatch, "mnist", files)
-    first, second = registry.MNIST.mirrors
-    content = {second + name: body for name, body in files.items()}
-    name = registry.MNIST.files[1].name
-    content[first + name] = b"<html>moved</html>"
-    server = Server(content)
-    monkeypatch.setattr(requests, "get", server)
-    assert load("mnist").source == "download"
-    assert len(server.asked) == 8
-    monkeypatch.setattr(requests, "get", None)
+def test_download_tries_the_mirrors_and_fills_the_cache(mirrors, places):
+    first, second = mirrors
+    names = list(first.files)
+    first.all("missing")
+    first.ways[names[1]] = "page"
+    data = load("mnist")
+    assert data.source == "download"
+    assert data.md5 == {name: md5(content) for name, content in first.files.items()}
+    assert first.asked == second.asked == names
+    assert left_in(places["cache"]) == sorted(names)
+    for path in (places["cache"] / "mnist").rglob("*"):
+        assert path.stat().st_mode & 0o77 == 0
+    first.all("silent")
+    second.all("silent")
     assert load("mnist").source == "cache"
+    assert first.asked == second.asked == names
 
 
-def test_mirrors_with_other_files(places, monkeypatch):
-    import requests
-
-    files = small_images()
-    publish(monkeypatch, "mnist", files)
-    pages = {mirror + name: b"page" for mirror in registry.MNIST.mirrors for name in files}
-    monkeypatch.setattr(requests, "get", Server(pages))
-    with pytest.raises(DataError, match="another file than the published one"):
+@pytest.mark.parametrize(
+    ("way", "says"),
+    [
+        ("page", "another file than the published one"),
+        ("cut", "MD5 differs|IncompleteRead|more expected"),
+        ("missing", "404"),
+        ("silent", "[Tt]imed out"),
+        ("drip", "too slow"),
+        ("endless", "sent more than 1048576 bytes"),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_bad_mirror_leaves_nothing_and_a_good_one_helps(mirrors, places, monkeypatch, way, says):
+    monkeypatch.setattr(_files, "TIMEOUT", 0.5)
+    monkeypatch.setattr(_files, "PATIENCE", 0.5)
+    monkeypatch.setitem(_files.LARGEST, "idx", 2**20)
+    first, second = mirrors
+    names = list(first.files)
+    for mirror in mirrors:
+        mirror.ways[names[2]] = way
+    with pytest.raises(DataError) as caught:
         load("mnist")
-    assert not [path for path in places["cache"].rglob("*") if path.is_file()]
+    assert re.search(says, str(caught.value))
+    for mirror in mirrors:
+        assert mirror.address + names[2] in str(caught.value)
+        assert mirror.asked.count(names[2]) == 1
+    assert left_in(places["cache"]) == sorted(names[:2])
+    second.ways.clear()
+    assert load("mnist").source == "download"
+    assert second.asked == [names[2], names[2]]
+    assert left_in(places["cache"]) == sorted(names)
+
+
+def test_mirrors_that_refuse_connections(mirrors, places):
+    for mirror in mirrors:
+        mirror.server.shutdown()
+        mirror.server.server_close()
+    with pytest.raises(DataError, match="refused"):
+        load("mnist")
+    assert left_in(places["cache"]) == []
+
+
+@pytest.mark.timeout(60)
+def test_a_mirror_that_drops_connections(mirrors, monkeypatch):
+    monkeypatch.setattr(_files, "CONNECT_TIMEOUT", 0.3)
+    with contextlib.ExitStack() as stack:
+        deaf = stack.enter_context(socket.socket())
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        specification = replace(registry.SPECIFICATIONS["mnist"], mirrors=(address, address))
+        monkeypatch.setitem(registry.SPECIFICATIONS, "mnist", specification)
+        with pytest.raises(DataError, match="timed out"):
+            load("mnist")
+
+
+def test_a_cache_that_cannot_be_written_is_named(mirrors, places):
+    (places["cache"] / "mnist").write_text("")
+    with pytest.raises(DataError, match=r"cache/mnist cannot be written: Not a directory"):
+        load("mnist")
+    assert not mirrors[0].asked
+
+
+def test_a_download_that_was_killed_is_swept(mirrors, places):
+    code = (
+        "import os, signal; from pathlib import Path; from spinscape import durable\n"
+        f"with durable.aside(Path({str(places['cache'])!r}) / 'mnist' / 'other', folder=True) as part:\n"
+        "    (part / 'half').write_text('')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert left_in(places["cache"]) == ["half"]
+    assert load("mnist").source == "download"
+    assert left_in(places["cache"]) == sorted(mirrors[0].files)
+
+
+@contextlib.contextmanager
+def nobody():
+    """Give up what root may do with files, where this is root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def everything(folder) -> dict:
+    """What is in a folder: kinds, permissions, sizes, and the content of files that are small."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        about = path.lstat()
+        small = path.is_file() and not path.is_symlink() and about.st_size < 2**24
+        found[str(path)] = (about.st_mode, about.st_size, path.read_bytes() if small else None)
+    return found
+
+
+@pytest.fixture
+def open_places(places, monkeypatch):
+    """The same places in a folder that every user may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        folders = {place: Path(name) / place for place in places}
+        for folder in folders.values():
+            folder.mkdir()
+        monkeypatch.setenv("SPINSCAPE_DATA", str(folders["local"]))
+        monkeypatch.setenv("SPINSCAPE_CACHE", str(folders["cache"]))
+        monkeypatch.setattr(_files, "DEBIAN", folders["debian"])
+        yield folders
+
+
+@pytest.mark.parametrize("place", ["local", "cache"])
+@pytest.mark.parametrize("name", bad_data.WAYS)
+@pytest.mark.timeout(60)
+def test_spoiled_data_are_refused(open_places, monkeypatch, name, place):
+    way = bad_data.WAYS[name]
+    good = bad_data.made_up(way.dataset)
+    publish(monkeypatch, way.dataset, good)
+    path = bad_data.write(way, open_places[place], good)
+    top = path.parents[2]
+    before = everything(top)
+    with (
+        little_memory(2 * _files.LARGEST["idx" if way.dataset == "mnist" else "cifar"]),
+        nobody() if name == "unreadable" else contextlib.nullcontext(),
+        pytest.raises(DataError) as caught,
+    ):
+        load(way.dataset)
+    text = str(caught.value)
+    assert str(path) in text
+    assert re.search(way.says or f"MD5 [0-9a-f]{{32}}, expected {md5(good[path.name])}", text)
+    assert "SPINSCAPE_DATA" in text
+    assert everything(top) == before
+    assert not bad_data.evidence(path).exists()
+
+
+@pytest.mark.parametrize("name", [name for name, way in bad_data.WAYS.items() if way.behind])
+@pytest.mark.timeout(60)
+def test_what_reads_is_safe_behind_a_sum_that_agrees(open_places, monkeypatch, name):
+    way = bad_data.WAYS[name]
+    path = bad_data.write(way, open_places["local"])
+    publish(monkeypatch, way.dataset, {file.name: file.read_bytes() for file in path.parent.iterdir()})
+    top = path.parents[2]
+    before = everything(top)
+    with (
+        little_memory(4 * _files.LARGEST["idx" if way.dataset == "mnist" else "cifar"]),
+        pytest.raises(DataError) as caught,
+    ):
+        load(way.dataset)
+    text = str(caught.value)
+    assert str(path) in text
+    assert re.search(way.behind, text), text
+    assert everything(top) == before
+    assert not bad_data.evidence(path).exists()
+    assert not os.path.exists("/tmp/spinscape-escape")
+
+
+def test_the_pickle_would_have_left_evidence(tmp_path):
+    path = bad_data.write(bad_data.WAYS["a pickle"], tmp_path)
+    pickle.loads(path.read_bytes())
+    assert bad_data.evidence(path).is_dir()
+
+
+def test_a_bomb_in_debians_folder(places, monkeypatch):
+    files = small_images()
+    publish(monkeypatch, "fashion-mnist", files)
+    way = replace(bad_data.WAYS["gzip bomb"], dataset="fashion-mnist")
+    path = bad_data.write(way, places["debian"], files)
+    with little_memory(2 * _files.LARGEST["idx"]), pytest.raises(DataError, match="more than") as caught:
+        load("fashion-mnist")
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_that_may_not_be_entered_is_named(open_places):
+    path = bad_data.write(bad_data.WAYS["empty"], open_places["local"])
+    path.parent.chmod(0)
+    with nobody(), pytest.raises(DataError, match=r"local/mnist/.* cannot be looked at: Permission denied"):
+        load("mnist")
+    path.parent.chmod(0o700)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])

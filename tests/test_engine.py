@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import nbformat
+import papermill
 import pytest
 
 from spinscape.companion import engine
@@ -57,3 +59,23 @@ def test_folders_of_dead_processes_are_swept(temporary):
     assert {*temporary.iterdir()} == {locked, live, other, target, link}
     with engine.private_sockets():
         assert not locked.exists()
+
+
+def test_a_forked_process_prints_into_the_notebook(temporary):
+    code = "import os\nif not os.fork():\n    print('from the fork', flush=True)\n    os._exit(0)\nos.wait()"
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("print('after')")]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    with engine.private_sockets() as config:
+        done = papermill.execute_notebook(
+            notebook,
+            None,
+            engine_name=engine.NAME,
+            kernel_name="python3",
+            progress_bar=False,
+            config=config,
+        )
+        engine.kill_kernels()
+    texts = [output.get("text", "") for cell in done.cells for output in cell["outputs"]]
+    assert "from the fork" in texts[0]
+    assert "after\n" in texts

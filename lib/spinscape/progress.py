@@ -9,6 +9,7 @@ The module lies below the four rooms, so that every one of them may use it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,8 +32,13 @@ class _OneLine:
         line = text.strip("\r\n ")
         if line:
             aside = self.path.with_name(self.path.name + ".part")
-            aside.write_text(line, encoding="utf-8")
-            os.replace(aside, self.path)
+            # A full disk costs the bar, not the computation.
+            try:
+                aside.write_text(line, encoding="utf-8")
+                os.replace(aside, self.path)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    aside.unlink()
         return len(text)
 
     def flush(self) -> None:

@@ -27,6 +27,7 @@ from spinscape.companion.processes import die_with_parent
 
 NAME = "spinscape"
 
+_KERNEL = Path(__file__).with_name("kernel.py")
 _FOLDER = re.compile(r"spinscape-(\d+)-\w+")
 _in_use: list[Path] = []
 
@@ -43,7 +44,7 @@ class Kernel(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         """The kernel of the running interpreter, without a history file."""
         return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}",
+            argv=[sys.executable, "-P", str(_KERNEL), "-f", "{connection_file}",
                   "--HistoryManager.enabled=False"],
             display_name="Python 3",
             language="python",
@@ -98,7 +99,7 @@ def private_sockets() -> Iterator[Config]:
     _sweep(Path(base))
     folder = Path(tempfile.mkdtemp(prefix=f"spinscape-{os.getpid()}-", dir=base))
     _in_use.append(folder)
-    lock = os.open(folder, os.O_RDONLY)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         folder.chmod(stat.S_IRWXU)

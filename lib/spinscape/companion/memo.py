@@ -5,8 +5,9 @@ bytes, networks by their classes, options and buffers, functions by their source
 over), the device, the versions of torch and numpy, and the source of every library module that the
 function can reach.
 What has state that a key cannot see is refused.
-A value carries a SHA-256 of its contents, is written aside and renamed, and is checked when read: a
-half-written or flipped file is reported and computed again, never used.
+A value carries its key and a SHA-256 of its contents, is written aside and renamed, and is checked
+when read: a half-written, flipped or misplaced file is reported and computed again, never used.
+Files are for their user only; what killed processes left half-written is swept.
 Nothing is pickled; only dataclasses of this library are rebuilt.
 """
 
@@ -29,6 +30,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from spinscape import durable
 from spinscape.companion import provenance
 from spinscape.networks import storage
 from spinscape.networks._files import cache_folder
@@ -39,6 +41,12 @@ T = TypeVar("T")
 
 ENVIRONMENT = "SPINSCAPE_MEMO"
 TREE = "tree"
+
+# What a file that is damaged, or made by someone else, can raise while it is read.
+_UNREADABLE = (
+    storage.CorruptFileError, ArithmeticError, AttributeError, ImportError, LookupError, OSError,
+    RecursionError, TypeError, ValueError,
+)  # fmt: skip
 
 # A key names the code that this process imported, whatever becomes of the files while it runs.
 provenance.freeze()
@@ -74,10 +82,10 @@ def remember(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """
     path = folder() / f"{key(function, args, kwargs)}.safetensors"
     models = _models([args, kwargs])
-    if path.exists():
+    if os.path.lexists(path):
         try:
             return _read(path, models)
-        except (storage.CorruptFileError, OSError, ValueError, KeyError, TypeError):
+        except _UNREADABLE:
             warnings.warn(
                 f"a stored result of {function.__name__} is not whole; computing it again",
                 MemoWarning,
@@ -214,6 +222,8 @@ def _decode(tree: Any, tensors: Mapping[str, torch.Tensor], models: Mapping[str,
         if not module.startswith("spinscape."):
             raise ValueError(f"{tree['dataclass']} is no class of this library")
         kind = getattr(importlib.import_module(module), name)
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            raise ValueError(f"{tree['dataclass']} is no dataclass")
         fields = {k: _decode(v, tensors, models) for k, v in tree["fields"].items()}
         return kind(**fields)
     ((kind, content),) = tree.items()
@@ -231,10 +241,15 @@ def _decode(tree: Any, tensors: Mapping[str, torch.Tensor], models: Mapping[str,
 
 def _write(path: Path, result: Any) -> None:
     tensors: dict[str, torch.Tensor] = {}
-    tree = json.dumps(_encode(result, tensors), sort_keys=True).encode()
+    content = {"key": path.stem, "result": _encode(result, tensors)}
+    tree = json.dumps(content, sort_keys=True).encode()
+    durable.sweep(path.parent)
     storage.write(path, {TREE: torch.frombuffer(bytearray(tree), dtype=torch.uint8), **tensors})
 
 
 def _read(path: Path, models: Mapping[str, torch.nn.Module]) -> Any:
     tensors = storage.read(path)
-    return _decode(json.loads(tensors[TREE].numpy().tobytes()), tensors, models)
+    content = json.loads(tensors[TREE].numpy().tobytes())
+    if content["key"] != path.stem:
+        raise ValueError(f"{path} holds the result of another call")
+    return _decode(content["result"], tensors, models)

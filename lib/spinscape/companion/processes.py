@@ -1,4 +1,4 @@
-"""Locks, and child processes that do not outlive their parent."""
+"""Locks, and child processes that do not outlive their parent; files that are whole or not there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from spinscape.durable import private_files, put_in_place, settle, write_whole
+
+__all__ = [
+    "BusyError",
+    "die_with_parent",
+    "locked",
+    "private_files",
+    "put_in_place",
+    "settle",
+    "stop_group",
+    "write_whole",
+]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -85,11 +98,3 @@ def _send(group: int, number: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file aside and move it into place, so that no one reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

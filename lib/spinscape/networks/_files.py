@@ -8,22 +8,38 @@ and never a reason to look further.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
+import stat
+import time
 import warnings
-import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from spinscape import durable
+from spinscape.networks._parsers import decompress
 from spinscape.networks.registry import RemoteFile, Specification
 
 DATA_VARIABLE = "SPINSCAPE_DATA"
 CACHE_VARIABLE = "SPINSCAPE_CACHE"
 DEBIAN = Path("/usr/share/datasets")
+CONNECT_TIMEOUT = 5.0
+"""Seconds that each address of a mirror has to answer."""
 TIMEOUT = 20.0
 """Seconds that a mirror may stay silent."""
+PATIENCE = 60.0
+"""Seconds after which a mirror must have kept up `SLOWEST`."""
+SLOWEST = 4096
+"""Bytes per second, on average, below which a download is given up."""
+LARGEST = {"idx": 64 * 2**20, "cifar": 256 * 2**20}
+"""Bytes that a file may have, on disk and decompressed; the published ones have less."""
+
+_PIECE = 2**16
+# Mirrors shall not compress once more what is compressed.
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 
 
 class DataError(RuntimeError):
@@ -32,11 +48,12 @@ class DataError(RuntimeError):
 
 @dataclass(frozen=True)
 class Found:
-    """Checked files of a data set: decompressed ``content`` and ``md5`` on disk, by file name."""
+    """Checked files of a data set by name: decompressed ``content``, ``md5`` on disk and ``paths``."""
 
     source: str
     content: dict[str, bytes]
     md5: dict[str, str]
+    paths: dict[str, Path]
 
 
 def cache_folder() -> Path:
@@ -85,7 +102,7 @@ def find(specification: Specification, root: str | Path | None, download: bool) 
     places.append(("debian", DEBIAN / specification.name))
     places.append(("cache", cache_folder() / specification.name))
     for source, folder in places:
-        held = [file for file in specification.files if (folder / file.name).exists()]
+        held = [file for file in specification.files if _held(folder / file.name)]
         if source != "cache" and held and len(held) < len(specification.files):
             lacking = [file.name for file in specification.files if file not in held]
             raise DataError(
@@ -100,7 +117,7 @@ def find(specification: Specification, root: str | Path | None, download: bool) 
         raise DataError(_nothing(specification, looked))
     folder = places[-1][1]
     for file in specification.files:
-        if (folder / file.name).exists():
+        if _held(folder / file.name):
             _check(folder / file.name, file, "cache", specification)
         else:
             _fetch(file, specification, folder, looked)
@@ -124,29 +141,42 @@ def _nothing(specification: Specification, looked: list[str]) -> str:
     )
 
 
+def _held(path: Path) -> bool:
+    """Whether there is anything at a path, be it a file or not."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise DataError(f"{path} cannot be looked at: {error.strerror}.") from None
+    return True
+
+
 def _read(source: str, folder: Path, specification: Specification) -> Found:
     content, sums = {}, {}
+    paths = {file.name: folder / file.name for file in specification.files}
     for file in specification.files:
-        path = folder / file.name
-        content[file.name], sums[file.name] = _check(path, file, source, specification)
-    return Found(source, content, sums)
+        content[file.name], sums[file.name] = _check(paths[file.name], file, source, specification)
+    return Found(source, content, sums, paths)
 
 
 def _check(path: Path, file: RemoteFile, source: str, specification: Specification) -> tuple[bytes, str]:
-    """Return the content (IDX files decompressed) and the MD5 of the file as it lies on disk."""
+    """Return the decompressed content and the MD5 of the file as it lies on disk."""
+    limit = LARGEST[specification.form]
     try:
-        raw = path.read_bytes()
+        raw = _bytes(path, limit)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}. "
+            "It was left as it is; replace it or move it away. " + how_to_provide(specification)
+        ) from None
     found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
     repackaged = source == "debian" and file.content_md5 is not None
     if found != file.md5 and not repackaged:
         raise DataError(_wrong(path, len(raw), "MD5", file.md5, found, specification))
-    if specification.form != "idx":
-        return raw, found
     try:
-        content = gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
+        content = decompress(raw, limit)
+    except ValueError as error:
         raise DataError(
             _wrong(path, len(raw), "MD5", file.md5, found, specification, f" ({error})")
         ) from None
@@ -156,6 +186,23 @@ def _check(path: Path, file: RemoteFile, source: str, specification: Specificati
             what = "MD5 of the decompressed content"
             raise DataError(_wrong(path, len(raw), what, file.content_md5, inner, specification))
     return content, found
+
+
+def _bytes(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes; a pipe is not waited for."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        about = os.fstat(handle)
+        if stat.S_ISDIR(about.st_mode):
+            raise OSError("it is a folder")
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError("it is no regular file")
+        if about.st_size > limit:
+            raise OSError(f"{about.st_size} bytes are more than the published file has")
+        with open(handle, "rb", closefd=False) as stream:
+            return stream.read(limit)
+    finally:
+        os.close(handle)
 
 
 def _wrong(
@@ -176,31 +223,71 @@ def _wrong(
 
 def _fetch(file: RemoteFile, specification: Specification, folder: Path, looked: list[str]) -> None:
     """Download one file from the first mirror that serves the right bytes."""
+    import requests
+    import urllib3
+
+    failures = list(looked)
+    target = folder / file.name
+    durable.sweep(folder)
+    try:
+        with durable.aside(target, folder=True) as part:
+            for mirror in specification.mirrors:
+                try:
+                    fetched = _retrieve(mirror + file.name, file, part, LARGEST[specification.form])
+                except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+                    failures.append(f"download: {mirror + file.name}: {_short(error)}")
+                else:
+                    durable.put_in_place(fetched, target)
+                    return
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from None
+    raise DataError(_nothing(specification, failures))
+
+
+def _retrieve(address: str, file: RemoteFile, folder: Path, limit: int) -> Path:
+    """Download a file into a folder and check its MD5."""
     pooch = _pooch()
     log = pooch.get_logger()
     level = log.level
     log.setLevel("WARNING")
-    failures = list(looked)
     try:
-        for mirror in specification.mirrors:
-            try:
-                pooch.retrieve(
-                    mirror + file.name,
-                    known_hash=f"md5:{file.md5}",
-                    fname=file.name,
-                    path=folder,
-                    downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
-                )
-                return
-            except (OSError, ValueError) as error:
-                failures.append(f"download: {mirror + file.name}: {_short(error)}")
+        fetched = pooch.retrieve(
+            address,
+            known_hash=f"md5:{file.md5}",
+            fname=file.name,
+            path=folder,
+            downloader=partial(_stream, limit=limit),
+        )
     finally:
         log.setLevel(level)
-    raise DataError(_nothing(specification, failures)) from None
+    return Path(fetched)
+
+
+def _stream(address: str, path: str, _: Any, *, limit: int) -> None:
+    """Write what a server sends to a file, as long as it is neither silent, slow nor endless."""
+    import requests
+
+    begin, size = time.monotonic(), 0
+    timeout = (CONNECT_TIMEOUT, TIMEOUT)
+    with (
+        requests.get(address, stream=True, timeout=timeout, headers=_AS_IT_IS) as answer,
+        open(path, "wb") as output,
+    ):
+        answer.raise_for_status()
+        while piece := answer.raw.read1(_PIECE):
+            output.write(piece)
+            size += len(piece)
+            if size > limit:
+                raise ValueError(f"the mirror sent more than {limit} bytes")
+            seconds = time.monotonic() - begin
+            if seconds > PATIENCE and size < seconds * SLOWEST:
+                raise ValueError(f"the mirror sent {size} bytes in {seconds:.0f} s, which is too slow")
 
 
 def _short(error: BaseException) -> str:
     """Cut a chain of network errors down to its last cause, in one line."""
+    while isinstance(cause := getattr(error, "reason", None) or next(iter(error.args), None), Exception):
+        error = cause
     text = " ".join(str(error).split()) or type(error).__name__
     if "does not match the known hash" in text or "hash" in text.lower():
         return "the mirror served another file than the published one (MD5 differs)"

@@ -1,10 +1,108 @@
-"""Readers of the published binary formats: pure functions from bytes to arrays."""
+"""Readers of the published formats: pure functions from bytes to arrays, safe for any bytes."""
 
 from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zlib
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 import numpy as np
 
 _CIFAR_SHAPE = (3, 32, 32)
+_MOST_MEMBERS = 100
+_BLOCK = 512
+_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
+# Extended headers of the pax format; what they state is not used.
+_COMMENTS = (tarfile.XHDTYPE, tarfile.XGLTYPE)
+
+
+def decompress(raw: bytes, limit: int) -> bytes:
+    """Decompress a gzip file in bounded memory.
+
+    Parameters
+    ----------
+    raw
+        The file.
+    limit
+        The largest number of bytes that may come out.
+
+    Raises
+    ------
+    ValueError
+        If it is no gzip file, damaged, cut short, or too large.
+    """
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
+            content = stream.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from None
+    if len(content) > limit:
+        raise ValueError(f"it decompresses to more than {limit} bytes")
+    return content
+
+
+def read_members(archive: bytes, folder: str, names: Iterable[str]) -> dict[str, bytes]:
+    """Read files out of a tar archive; nothing is unpacked.
+
+    Headers are read one by one and nothing that they state is believed: `tarfile` follows links,
+    chains of extended headers and stated sizes.
+
+    Parameters
+    ----------
+    archive
+        The archive, not compressed.
+    folder
+        The folder in the archive that holds everything.
+    names
+        The files wanted from it.
+
+    Returns
+    -------
+    dict
+        Content by name.
+
+    Raises
+    ------
+    ValueError
+        If it is no archive, a member lies outside the folder or is neither file nor folder, a file is
+        cut short or missing, or there are unusually many members.
+    """
+    found: dict[str, bytes] = {}
+    start = 0
+    for _ in range(_MOST_MEMBERS):
+        try:
+            member = tarfile.TarInfo.frombuf(archive[start : start + _BLOCK], "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            if start and not any(archive[start : start + _BLOCK]):
+                break
+            raise ValueError(f"it is no tar archive: {error} at byte {start}") from None
+        start += _BLOCK
+        if not 0 <= member.size <= len(archive) - start:
+            raise ValueError(
+                f"{member.name!r} in the archive states {member.size} bytes, which are not there"
+            )
+        if member.type not in _COMMENTS:
+            found[_below(member, folder)] = archive[start : start + member.size]
+        start += -(-member.size // _BLOCK) * _BLOCK
+    else:
+        raise ValueError(f"the archive has {_MOST_MEMBERS} members or more")
+    for name in names:
+        if name not in found:
+            raise ValueError(f"the archive has no file {folder}/{name}")
+    return {name: found[name] for name in names}
+
+
+def _below(member: tarfile.TarInfo, folder: str) -> str:
+    """Return a member's path below the folder."""
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or path.parts[:1] not in ((), (folder,)):
+        raise ValueError(f"the archive has a member outside its folder {folder}: {member.name!r}")
+    if member.type not in _PLAIN:
+        raise ValueError(f"the archive has a member that is neither file nor folder: {member.name!r}")
+    return "/".join(path.parts[1:])
 
 
 def parse_idx(content: bytes, dimensions: int) -> np.ndarray:

@@ -7,17 +7,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
-import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from spinscape.networks._files import DataError, find
-from spinscape.networks._parsers import parse_cifar, parse_idx, parse_names
+from spinscape.networks._files import DataError, Found, find
+from spinscape.networks._parsers import parse_cifar, parse_idx, parse_names, read_members
 from spinscape.networks.registry import NAMES, Specification, specification
 
 if TYPE_CHECKING:
@@ -151,10 +151,7 @@ def load(name: str, *, root: str | Path | None = None, download: bool = True) ->
     if wanted.form == "bundled":
         return _digits(wanted) if name == "digits" else _linnerud(wanted)
     found = find(wanted, root, download)
-    try:
-        arrays, classes = (_idx if wanted.form == "idx" else _cifar)(wanted, found.content)
-    except (ValueError, KeyError, tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"The files of {name} ({found.source}) cannot be read: {error}") from None
+    arrays, classes = (_idx if wanted.form == "idx" else _cifar)(wanted, found)
     return _images(wanted.name, arrays, classes, found.md5, found.source)
 
 
@@ -172,38 +169,51 @@ def _images(
     return Dataset(name, images[0], labels[0], images[1], labels[1], classes, md5=md5, source=source)
 
 
-def _idx(wanted: Specification, content: dict[str, bytes]) -> tuple[list[np.ndarray], tuple[str, ...]]:
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file in whatever is said against its content."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(f"{path} cannot be used: {error}. The file was left as it is.") from None
+
+
+def _idx(wanted: Specification, found: Found) -> tuple[list[np.ndarray], tuple[str, ...]]:
     arrays = []
     for images, labels in zip(wanted.files[::2], wanted.files[1::2], strict=True):
-        x, y = parse_idx(content[images.name], 3), parse_idx(content[labels.name], 1)
-        if len(x) != len(y):
-            raise ValueError(f"{images.name} has {len(x)} images, {labels.name} {len(y)} labels")
+        with _reading(found.paths[images.name]):
+            x = parse_idx(found.content[images.name], 3)
+            if not x.size:
+                raise ValueError("it holds no images")
+        with _reading(found.paths[labels.name]):
+            y = parse_idx(found.content[labels.name], 1)
+            if len(x) != len(y):
+                raise ValueError(f"it has {len(y)} labels, {images.name} {len(x)} images")
+            if y.max() >= len(wanted.classes):
+                raise ValueError(f"label {y.max()} is out of range: there are {len(wanted.classes)} classes")
         arrays += [x[:, None], y]
+    train, test = (" x ".join(map(str, array.shape[2:])) for array in arrays[::2])
+    with _reading(found.paths[wanted.files[2].name]):
+        if train != test:
+            raise ValueError(f"its images are {test}, those to train on {train}")
     return arrays, wanted.classes
 
 
-def _cifar(wanted: Specification, content: dict[str, bytes]) -> tuple[list[np.ndarray], tuple[str, ...]]:
+def _cifar(wanted: Specification, found: Found) -> tuple[list[np.ndarray], tuple[str, ...]]:
     if wanted.name == "cifar10":
         folder, label_bytes, classes, names = "cifar-10-batches-bin", 1, 10, "batches.meta.txt"
         parts = [[f"data_batch_{part}.bin" for part in range(1, 6)], ["test_batch.bin"]]
     else:
         folder, label_bytes, classes, names = "cifar-100-binary", 2, 100, "fine_label_names.txt"
         parts = [["train.bin"], ["test.bin"]]
+    (file,) = wanted.files
     arrays: list[np.ndarray] = []
-    with tarfile.open(fileobj=io.BytesIO(content[wanted.files[0].name]), mode="r:gz") as archive:
-        members = {member.name.removeprefix("./"): member for member in archive.getmembers()}
-
-        def read(member: str) -> bytes:
-            path = f"{folder}/{member}"
-            stream = archive.extractfile(members[path]) if path in members else None
-            if stream is None:
-                raise ValueError(f"the archive has no file {path}")
-            return stream.read()
-
+    with _reading(found.paths[file.name]):
+        members = read_members(found.content[file.name], folder, [*parts[0], *parts[1], names])
         for part in parts:
-            pieces = [parse_cifar(read(member), label_bytes, classes) for member in part]
+            pieces = [parse_cifar(members[member], label_bytes, classes) for member in part]
             arrays += [np.concatenate(piece) for piece in zip(*pieces, strict=True)]
-        return arrays, parse_names(read(names), classes)
+        return arrays, parse_names(members[names], classes)
 
 
 def _digits(wanted: Specification) -> Dataset:
