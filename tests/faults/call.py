@@ -27,7 +27,7 @@ MARK = "SPINSCAPE_FAULTS"
 _LONGEST_CALL = 300.0
 _ORPHANS_MAY_TAKE = 15.0
 _PROGRESS = re.compile(r"profile \S+: |.+?  (starting|running|waiting|done|failed|stopped|up to date)\b")
-_PART = re.compile(r".*(\.part|\.spinscape-part|\.old|\.tmp)$|.*\.~")
+_PART = re.compile(r".*(\.part|-part|\.old|\.tmp)(/.*)?")
 
 
 @dataclass
@@ -189,6 +189,10 @@ class Book:
         left = sorted(self.listing() - expected)
         folders = sorted(str(p.relative_to(self.folder)) for p in self.temporary.glob("spinscape-*"))
         return left + folders
+
+    def parts(self) -> list[str]:
+        """Files whose names say that they are being written."""
+        return sorted(name for name in self.listing() if _PART.fullmatch(name))
 
     def kept(self) -> dict[str, tuple[int, int]]:
         """Inode and time of every finished run's notebook and every result that is stored."""
