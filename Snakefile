@@ -27,6 +27,9 @@ FOLDER, STORE = str(PLAN.folder), str(PLAN.store)
 AT = "" if STORE == FOLDER else os.path.relpath(STORE, FOLDER) + "/"
 PYTHON = sys.executable
 
+# What runs make is for their user only, on a cluster's nodes too.
+os.umask(0o077)
+
 
 workdir: FOLDER
 

@@ -98,7 +98,8 @@ def measure_run(root: Path, profile: str) -> None:
 
 def measure_sweep(root: Path, profile: str, extra: list[str]) -> None:
     """Time of six runs one at a time, beyond their cells."""
-    words = ("sweep", CHAPTER, "hidden=16,32", "seed=20,21,22", "--profile", profile, "--cores", "1")
+    words = ("sweep", CHAPTER, "hidden=16,32", "seed=20,21,22", "--profile", profile)
+    words += () if extra else ("--cores", "1")
     total, done = call(root, *words, *extra)
     assert done.returncode == 0, done.stdout + done.stderr
     runs = [about for about in executed(root / "_build" / "runs") if about["parameters"]["seed"] >= 20]

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from spinscape.companion import plan
-from spinscape.companion.build import BuildError, Outcome, describe, side_by_side
+from spinscape.companion.build import BuildError, Outcome, describe, is_remote, side_by_side
 from spinscape.companion.live import Display, Row, read_rows
 from toybook import make_book
 
@@ -121,3 +121,20 @@ def test_troubles_that_are_not_the_chapters_are_one_message(exception, value, ad
     assert lines[1:] == ["Log: a.log", "", "Executed: nothing."]
     own = describe(Outcome(failures=[report | {"exception": "ValueError", "value": "no"}]))
     assert "    train()\nTraceback\nPartial notebook: p\n" in own
+
+
+@pytest.mark.parametrize(
+    ("words", "remote"),
+    [
+        ([], False),
+        (["--executor", "slurm", "--jobs", "2"], True),
+        (["--executor=slurm"], True),
+        (["-e", "kubernetes"], True),
+        (["--executor", "local"], False),
+        (["--profile", "profiles/kubernetes"], True),
+        (["--dry-run"], False),
+        (["--executor"], True),
+    ],
+)
+def test_jobs_that_run_elsewhere_are_told_from_those_that_run_here(words, remote):
+    assert is_remote(words) == remote

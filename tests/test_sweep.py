@@ -119,7 +119,7 @@ def test_two_calls_of_the_same_are_refused_and_a_shared_run_is_waited_for(book):
     with locked(plan.folder / ".lock"):
         _, run = call(book, "sweep", "alpha", "width=4,6")
     assert run.returncode == 1
-    assert run.stderr.strip().startswith("spinscape: another sweep like this is under way in ")
+    assert run.stderr.strip().startswith("spinscape: another sweep over the same grid is under way in ")
 
 
 def test_a_plan_is_what_it_was_written_as(book):

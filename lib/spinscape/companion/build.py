@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -20,18 +20,20 @@ from typing import Any
 from rich.console import Console
 
 from spinscape.companion import provenance, sealed, sweep
+from spinscape.companion.disk import Watch, check_writable
 from spinscape.companion.homeless import stand_ins
 from spinscape.companion.layout import Layout
 from spinscape.companion.live import Display, read_rows
 from spinscape.companion.pages import seconds
-from spinscape.companion.plan import BOOK, SWEEP, Plan, book_plan
-from spinscape.companion.processes import BusyError, die_with_parent, locked, stop_group
+from spinscape.companion.plan import BOOK, PAGE, SWEEP, Plan, book_plan
+from spinscape.companion.processes import BusyError, die_with_parent, locked, private_files, stop_group
 from spinscape.companion.site import restore
 from spinscape.companion.troubles import trouble
 
 CORES = "SPINSCAPE_CORES"
 
 _TAIL = 15
+_CANCEL_SECONDS = 30.0
 _LOG_NAME = re.compile(r".+-([0-9a-f]{16})\.\w+")
 
 
@@ -55,6 +57,8 @@ class Outcome:
         Chapters that were executed, with the seconds each took.
     failures
         Reports of runs that failed, as ``failed/<slot>.json`` has them, with label and log.
+    disk
+        What is wrong with the disk, where that made the call fail; all else follows from it.
     problem
         What went wrong outside of chapters.
     elapsed
@@ -66,6 +70,7 @@ class Outcome:
     table: Path | None = None
     ran: dict[str, float] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
+    disk: str | None = None
     problem: str = ""
     elapsed: float = 0.0
 
@@ -149,20 +154,28 @@ def carry_out(
     """
     console = console or Console()
     begin = time.monotonic()
-    cores = side_by_side(cores)
+    if not is_remote(extra):
+        side_by_side(cores)
     try:
-        with locked(plan.folder / ".lock"):
-            plan.prepare()
-            restore(plan.folder)
-            outcome = _locked_build(plan, cores, extra, console)
+        with private_files():
+            check_writable(plan.folder)
+            with locked(plan.folder / ".lock"):
+                plan.prepare()
+                restore(plan.folder)
+                outcome = _locked_build(plan, cores, extra, console)
     except BusyError:
-        what = f"build of the profile {plan.profile!r}" if plan.kind == BOOK else f"{plan.kind} like this"
-        raise BuildError(f"another {what} is under way in {plan.layout.root}") from None
+        raise BuildError(f"another {_kind(plan)} is under way in {plan.layout.root}") from None
     outcome.elapsed = time.monotonic() - begin
     return outcome
 
 
-def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console) -> Outcome:
+def _kind(plan: Plan) -> str:
+    if plan.kind == BOOK:
+        return f"build of the profile {plan.profile!r}"
+    return "run with the same values" if plan.kind == PAGE else "sweep over the same grid"
+
+
+def _locked_build(plan: Plan, cores: int | None, extra: Sequence[str], console: Console) -> Outcome:
     for slot in plan.runs:
         _clear(plan.store, slot)
     before = plan.finished()
@@ -170,10 +183,13 @@ def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console
         return Outcome(ok=True, index=plan.index, table=_table(plan) if plan.kind == SWEEP else None)
     log = plan.folder / "logs" / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    watch = Watch(plan.store)
     with log.open("w", encoding="utf-8") as output:
-        code = _run_snakemake(_command(plan, cores, extra), output, plan, before, console)
+        code = _run_snakemake(plan, cores, extra, output, before, console, watch)
     outcome = Outcome()
-    outcome.failures = _failures(plan) if code else []
+    if code:
+        outcome.failures = _failures(plan)
+        outcome.disk = watch.explain(*_texts(plan, outcome.failures))
     for slot in plan.runs:
         if slot in plan.finished() - before:
             outcome.ran[plan.labels[slot]] = _duration(plan.runs[slot].executed(plan.store))
@@ -183,11 +199,22 @@ def _locked_build(plan: Plan, cores: int, extra: Sequence[str], console: Console
         outcome.index = plan.index
     elif outcome.ok:
         outcome.problem = f"Snakemake was asked for something else than the site: {log}"
-    elif not outcome.failures:
+    elif not outcome.failures and not outcome.disk:
         outcome.problem = _problem(plan, log)
     if plan.kind == SWEEP and plan.finished():
         outcome.table = _table(plan)
     return outcome
+
+
+def _texts(plan: Plan, failures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Collect what may tell of the disk: errors that chapters met, and the logs of this call."""
+    told = [str(f["value"]) for f in failures if f["exception"] in ("OSError", "DiskError")]
+    logs = [plan.folder / "logs" / f"{step}-{plan.site_key}.log" for step in ("stage", "site")]
+    logs = [log for log in logs if not (plan.folder / "made" / log.stem).is_file()]
+    for log in (*logs, plan.folder / "logs" / "snakemake.log"):
+        with contextlib.suppress(OSError):
+            told.append(log.read_text(encoding="utf-8", errors="replace"))
+    return told
 
 
 def _clear(store: Path, slot: str) -> None:
@@ -224,13 +251,26 @@ def _failures(plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def _command(plan: Plan, cores: int, extra: Sequence[str]) -> list[str]:
+def is_remote(extra: Sequence[str]) -> bool:
+    """Whether arguments for Snakemake send jobs elsewhere, as far as they tell: to a cluster, say."""
+    for number, word in enumerate(extra):
+        name, equals, value = word.partition("=")
+        if name in ("--executor", "-e"):
+            return (value if equals else "".join(extra[number + 1 : number + 2])) != "local"
+        if name in ("--profile", "--workflow-profile"):
+            return True
+    return False
+
+
+def _command(plan: Plan, cores: int | None, extra: Sequence[str]) -> list[str]:
+    here = ["--cores", str(side_by_side(cores)), "--resources", "gpu=1"]
+    # On a cluster both would limit what runs on all of it.
+    there = ["--cores", str(cores)] if cores else []
     return [
         sys.executable, "-P", "-m", "snakemake",
         "--snakefile", str(plan.layout.root / "Snakefile"),
         "--directory", str(plan.folder),
-        "--cores", str(cores),
-        "--resources", "gpu=1",
+        *(there if is_remote(extra) else here),
         "--rerun-triggers", "mtime",
         "--scheduler", "greedy",
         "--nolock", "--rerun-incomplete", "--keep-going", "--nocolor",
@@ -238,7 +278,15 @@ def _command(plan: Plan, cores: int, extra: Sequence[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def _run_snakemake(command: list[str], output: Any, plan: Plan, fresh: set[str], console: Console) -> int:
+def _run_snakemake(
+    plan: Plan,
+    cores: int | None,
+    extra: Sequence[str],
+    output: Any,
+    fresh: set[str],
+    console: Console,
+    watch: Watch,
+) -> int:
     search = [str(provenance.LIBRARY), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
@@ -253,7 +301,7 @@ def _run_snakemake(command: list[str], output: Any, plan: Plan, fresh: set[str],
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in numbers}
     process = subprocess.Popen(
-        command,
+        _command(plan, cores, extra),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -266,12 +314,18 @@ def _run_snakemake(command: list[str], output: Any, plan: Plan, fresh: set[str],
         with Display(console).open() as display:
             while process.poll() is None and not stopping:
                 _show(display, plan, fresh)
+                watch.look()
                 try:
                     process.wait(0.25)
                 except subprocess.TimeoutExpired:
                     continue
             if not stopping:
                 _show(display, plan, fresh)
+        if stopping and is_remote(extra):
+            # Upon this signal Snakemake cancels what it has sent elsewhere.
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_CANCEL_SECONDS)
     finally:
         stop_group(process.pid)
         for number, handler in before.items():
@@ -330,8 +384,8 @@ def _tail(text: str) -> str:
 
 def describe(outcome: Outcome) -> str:
     """Word how a call went, for a person at a terminal."""
-    lines = []
-    for report in outcome.failures:
+    lines = [outcome.disk] if outcome.disk else []
+    for report in () if outcome.disk else outcome.failures:
         label = report["label"]
         lines.append(f"{label} failed in cell {report['cell']} of {report['cells']}: "
                      f"{report['exception']}: {report['value']}")  # fmt: skip

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spinscape.companion.assignments import read_axes, read_values
+from spinscape.companion.disk import explain
 from spinscape.companion.layout import BookError, Layout, find_root, unknown
 from spinscape.companion.parameters import ParameterError, schema
 
@@ -34,7 +35,7 @@ def _layout(root: Path | None) -> Layout:
     return Layout(find_root(root))
 
 
-def _refuse(error: Exception, code: int = _BAD_INPUT) -> NoReturn:
+def _refuse(error: Exception | str, code: int = _BAD_INPUT) -> NoReturn:
     typer.echo(f"spinscape: {error}", err=True)
     raise typer.Exit(code)
 
@@ -127,8 +128,10 @@ def _carry_out(make: Callable[[], Any], cores: int | None, extra: list[str] | No
 
     try:
         outcome = building.carry_out(plan, cores=cores, extra=extra or (), console=Console())
-    except (building.BuildError, BookError, OSError) as error:
+    except (building.BuildError, BookError) as error:
         _refuse(error, 1)
+    except OSError as error:
+        _refuse(explain(error, plan.folder) or error, 1)
     except building.Stopped as stopped:
         typer.echo("Stopped. The next call goes on from here.", err=True)
         raise typer.Exit(128 + stopped.number) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -66,6 +67,38 @@ def check_writable(folder: Path) -> None:
             os.fsync(probe.fileno())
     except OSError as error:
         raise DiskError(explain(error, folder) or f"{folder} cannot be used: {_reason(error)}.") from None
+
+
+class Watch:
+    """Whether a disk was full at any time that somebody looked.
+
+    What fills a disk is often removed before its message can be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.was_full = False
+
+    def look(self) -> None:
+        """Look at the space that is left."""
+        with contextlib.suppress(OSError):
+            self.was_full |= shutil.disk_usage(self.folder).free < _PROBE_BYTES
+
+    def explain(self, *texts: str) -> str | None:
+        """Return one message if work failed because of the disk, None otherwise.
+
+        Parameters
+        ----------
+        *texts
+            Logs and messages of what failed.
+        """
+        try:
+            check_writable(self.folder)
+        except DiskError as error:
+            return str(error)
+        found = (explain(text, self.folder) for text in texts)
+        told = next((message for message in found if message), None)
+        return told or (_message(errno.ENOSPC, self.folder) if self.was_full else None)
 
 
 def _in_error(error: BaseException) -> tuple[int, str] | None:

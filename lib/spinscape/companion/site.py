@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from spinscape.companion.plan import REPOSITORY
-from spinscape.companion.processes import die_with_parent
+from spinscape.companion.processes import die_with_parent, put_in_place, settle
 from spinscape.companion.provenance import LIBRARY
 
 # What pages load from MathJax's folder: the loader that carries TeX and its fonts, and the TeX
@@ -62,6 +62,7 @@ def build_site(folder: Path) -> None:
         for notebook in (folder / "src").glob("*.ipynb"):
             shutil.copy(notebook, built)
         (built / ".nojekyll").touch()
+    settle(built)
     _swap(built, folder / "html")
     shutil.rmtree(part, ignore_errors=True)
 
@@ -90,7 +91,7 @@ def _swap(built: Path, html: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if html.exists():
         os.replace(html, old)
-    os.replace(built, html)
+    put_in_place(built, html)
     shutil.rmtree(old, ignore_errors=True)
 
 
