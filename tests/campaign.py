@@ -47,7 +47,9 @@ def all_cases(kill_count: int, seed: int, *, short: bool) -> list[Case]:
 def chosen(cases: list[Case], only: str) -> list[Case]:
     """Pick the cases whose group or name begins with one of some words."""
     starts = tuple(filter(None, only.split(",")))
-    return [case for case in cases if not starts or case.group.startswith(starts) or case.name.startswith(starts)]
+    return [
+        case for case in cases if not starts or case.group.startswith(starts) or case.name.startswith(starts)
+    ]
 
 
 def own_mounts(arguments: list[str]) -> None:

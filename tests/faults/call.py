@@ -174,13 +174,13 @@ class Book:
         return json.dumps(found, sort_keys=True, indent=1)
 
     def listing(self) -> set[str]:
-        """Files and empty folders that calls left, without Snakemake's own notes on finished jobs."""
+        """Files that calls left and folders that are being written; not Snakemake's notes on jobs."""
         found = set()
         for path in self.built.rglob("*"):
             name = str(path.relative_to(self.built))
             if re.search(r"\.snakemake/(?!incomplete/|locks/)", name):
                 continue
-            if path.is_file() or (path.is_dir() and not any(path.iterdir()) and ".snakemake" not in name):
+            if path.is_file() or _PART.fullmatch(path.name):
                 found.add(name)
         return found
 
@@ -253,7 +253,7 @@ class Reference:
     @property
     def site(self) -> str:
         """Folder of the call's own files below ``_build``."""
-        found = [path for path in self.book.built.rglob("plan.json")]
+        found = list(self.book.built.rglob("plan.json"))
         return str(found[0].parent.relative_to(self.book.built))
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from faults.call import Book, Done, wait_until
@@ -145,7 +145,9 @@ def check_after(field: Field, book: Book, row: Row) -> None:
 def sealed_off(field: Field, case: Case, what: str, built: bool) -> list[Row]:
     """Call where a folder can only be read; then where it can be written again."""
     words = {"book": "the book's folder", "_build": "_build", "t": "the folder for temporary files"}
-    row = Row(READ_ONLY, f"{words[what]}, {'with' if built else 'without'} an earlier build", left_out=may_mount())
+    row = Row(
+        READ_ONLY, f"{words[what]}, {'with' if built else 'without'} an earlier build", left_out=may_mount()
+    )
     if row.left_out:
         return [row]
     with field.book(case.name, built=built) as book, mounts():
@@ -206,5 +208,3 @@ def cases(*, short: bool) -> list[Case]:
     ]  # fmt: skip
     found += [Case(f"read-only-{k}", READ_ONLY, sealed_off, how) for k, how in enumerate(sealed)]
     return found
-
-

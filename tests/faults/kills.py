@@ -16,7 +16,14 @@ from faults.call import Book, Done, Reference, Running, wait_until
 from faults.field import Case, Field
 from faults.table import Row
 
-COMMAND, ENGINE, CHAPTER, KERNEL, STEP, ALL = "command", "Snakemake", "chapter", "kernel", "step", "everything"
+COMMAND, ENGINE, CHAPTER, KERNEL, STEP, ALL = (
+    "command",
+    "Snakemake",
+    "chapter",
+    "kernel",
+    "step",
+    "everything",
+)
 
 # What is killed how; the first half of them is what people do most.
 KINDS = (
@@ -66,14 +73,13 @@ def random_moments(count: int, seed: int, seconds: float) -> list[tuple[float, s
     return [(draw.uniform(0.01, 0.97) * seconds, target, int(number)) for target, number in chosen]
 
 
-def at_moment(
-    book: Book, reference: Reference, moment: float, target: str, number: int, row: Row
-) -> Done:
+def at_moment(book: Book, reference: Reference, moment: float, target: str, number: int, row: Row) -> Done:
     """Start the call and strike at a moment of it; earlier where the call ended before."""
     while True:
         running = book.start(*reference.words)
-        wait_until(lambda: time.monotonic() - running.begin >= moment or running.process.poll() is not None,
-                   pause=0.01)  # fmt: skip
+        deadline = running.begin + moment
+        while time.monotonic() < deadline and running.process.poll() is None:
+            time.sleep(0.01)
         if running.process.poll() is None:
             return hit(book, reference, running, target, number, row)
         running.end()
@@ -223,7 +229,9 @@ def cases(count: int, seed: int, *, short: bool) -> list[Case]:
         if number % 8 == 7:
             again = random_moments(1, seed + number, 0.6)[0]
             strikes = (strike_of, again)
-        found.append(Case(f"kill-{number:02d}", "kills of a build", kill, (strikes, number % 3 == 2), ("build",)))
+        found.append(
+            Case(f"kill-{number:02d}", "kills of a build", kill, (strikes, number % 3 == 2), ("build",))
+        )
     kill_number, term = int(signal.SIGKILL), int(signal.SIGTERM)
     aimed = [("site.part", COMMAND, kill_number)] if short else [
         ("src.part", COMMAND, kill_number), ("src.part", STEP, kill_number),

@@ -44,7 +44,9 @@ def no_data(field: Field, case: Case) -> list[Row]:
         text = done.out + done.err
         row.expect(done.code == 1, f"exit code {done.code}")
         row.expect("Traceback" not in text, "a traceback was shown")
-        row.expect(text.count("was not found. Looked here:") == 1, "not one message that tells where it looked")
+        row.expect(
+            text.count("was not found. Looked here:") == 1, "not one message that tells where it looked"
+        )
         row.expect("To provide the data" in text, "no advice")
         row.orphans = book.orphans()
         row.leftovers = book.parts()
