@@ -131,6 +131,10 @@ def check_end(row: Row, got: str, number: int, done: Done) -> None:
         row.expect(done.said, "no message")
         if got == KERNEL:
             row.expect("kernel was killed (SIGKILL)" in done.said, "the dead kernel is not named")
+        if got == ENGINE:
+            row.expect("Snakemake was ended from outside" in done.said, "the dead Snakemake is not named")
+        if got == STEP:
+            row.expect(re.search(r"ended from outside|could not be", done.said), "the dead step is not named")
         if got == CHAPTER:
             row.expect("its process was ended from outside" in done.said, "the dead chapter is not named")
 
