@@ -182,6 +182,7 @@ def _locked_build(plan: Plan, cores: int | None, extra: Sequence[str], console: 
         _clear(plan.store, slot)
     before = plan.finished()
     if plan.site_mark.is_file() and not extra:
+        _tidy(plan)
         return Outcome(ok=True, index=plan.index, table=_table(plan) if plan.kind == SWEEP else None)
     log = plan.folder / "logs" / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -375,12 +376,13 @@ def _tidy(plan: Plan) -> None:
     """
     keys = {run.key for run in plan.runs.values()} | {plan.site_key}
     for name in ("code", "logs") if plan.kind == BOOK else ("logs",):
-        for path in (plan.folder / name).iterdir():
+        for path in (plan.folder / name).glob("*"):
             found = _LOG_NAME.fullmatch(path.name)
             if found and found[1] not in keys:
                 path.unlink()
     if plan.kind == BOOK:
-        shutil.rmtree(plan.folder / "partial", ignore_errors=True)
+        for name in ("partial", "failed"):
+            shutil.rmtree(plan.folder / name, ignore_errors=True)
 
 
 def _problem(plan: Plan, log: Path) -> str:
