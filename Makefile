@@ -14,7 +14,7 @@ FOUND := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	&& command -v "$$p" && break; done)
 PYTHON ?= $(FOUND)
 
-.PHONY: book test install lock lint clean help
+.PHONY: book test faults install lock lint clean help
 .DEFAULT_GOAL := help
 
 book: $(STAMP)  ## Run every chapter at PROFILE and build _build/PROFILE/html
@@ -45,6 +45,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 lock: $(STAMP)  ## Resolve requirements.in into requirements.lock and environment.yml
 	@$(BIN)/python tools/lock.py
+
+faults: $(STAMP)  ## Disturb the commands in every way; a table of what came out (about an hour)
+	@$(BIN)/python tests/campaign.py --output _build/faults.md
 
 lint: $(STAMP)  ## Check style and types
 	@$(BIN)/ruff check .

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,20 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-COPIED = ("book", "lib", "_config.yml", "_toc.yml", "Snakefile", "requirements.lock")
-CHAPTER = "random_walks"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-
-def copy_book(target: Path) -> Path:
-    """Copy what a build reads, without what builds made."""
-    for name in COPIED:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target / name)
-    return target
+from bookcopy import CHAPTER, copy_book
 
 
 def call(root: Path, *words: str) -> tuple[float, subprocess.CompletedProcess[str]]:

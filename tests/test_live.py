@@ -8,6 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
+from spinscape.companion import build as building
 from spinscape.companion import plan
 from spinscape.companion.build import BuildError, Outcome, describe, is_remote, side_by_side
 from spinscape.companion.live import Display, Row, read_rows
@@ -138,3 +139,28 @@ def test_troubles_that_are_not_the_chapters_are_one_message(exception, value, ad
 )
 def test_jobs_that_run_elsewhere_are_told_from_those_that_run_here(words, remote):
     assert is_remote(words) == remote
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "message"),
+    [
+        (-9, "", "Snakemake was ended from outside (SIGKILL). The next call goes on from here."),
+        (1, "Will exit after finishing currently running jobs (scheduler).", "(SIGTERM)"),
+        (1, "Error in rule execute", None),
+    ],
+)
+def test_a_snakemake_that_was_ended_is_named(code, log, message, tmp_path):
+    path = tmp_path / "snakemake.log"
+    path.write_text(log, encoding="utf-8")
+    said = building._ended(code, path)
+    assert said == "" if message is None else message in said
+
+
+def test_a_step_that_was_ended_is_named(tmp_path):
+    made = plan.book_plan(make_book(tmp_path), "quick")
+    log = made.folder / "logs" / f"site-{made.site_key}.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("\n", encoding="utf-8")
+    assert building._problem(made, log).startswith("Building the site was ended from outside.")
+    log.write_text("much\nThe site could not be built.\nWARNING: no", encoding="utf-8")
+    assert building._problem(made, log).startswith("The site could not be built.\nWARNING: no")

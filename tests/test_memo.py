@@ -65,6 +65,9 @@ def test_training_is_remembered_bit_for_bit(folder) -> None:
     assert len(list(folder.iterdir())) == 1
     for name, p in first.params.items():
         assert torch.equal(p, second.params[name])
+    # Walks draw in the order of the parameters, so another order makes other walks.
+    assert list(second.params) == list(first.params)
+    assert list(first.params) != sorted(first.params)
     np.testing.assert_array_equal(first.history.train_loss, second.history.train_loss)
     other = memo.remember(train, mlp([64, 9, 10]), digits, **options)
     assert other.params.keys() == first.params.keys()
@@ -73,6 +76,9 @@ def test_training_is_remembered_bit_for_bit(folder) -> None:
 
 def test_any_difference_is_another_key(ensemble, data, monkeypatch) -> None:
     base = memo.key(random_walks, (ensemble, data), {"sigmas": [0.1], "steps": 2})
+
+    turned = dataclasses.replace(ensemble, params=dict(reversed(ensemble.params.items())))
+    assert memo.key(random_walks, (turned, data), {"sigmas": [0.1], "steps": 2}) != base
 
     def changed(**options) -> str:
         return memo.key(random_walks, (ensemble, data), {"sigmas": [0.1], "steps": 2, **options})

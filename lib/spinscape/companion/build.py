@@ -34,9 +34,8 @@ CORES = "SPINSCAPE_CORES"
 
 _TAIL = 15
 _CANCEL_SECONDS = 30.0
-
-# What Snakemake prints when it fails by itself.
-_OWN_ERROR = re.compile(r"error|exception|traceback", flags=re.IGNORECASE)
+_ASKED_TO_END = "Will exit after finishing currently running jobs"
+_GO_ON = "The next call goes on from here."
 _LOG_NAME = re.compile(r".+-([0-9a-f]{16})\.\w+")
 
 
@@ -194,6 +193,9 @@ def _locked_build(plan: Plan, cores: int | None, extra: Sequence[str], console: 
     if code:
         outcome.failures = _failures(plan)
         outcome.disk = watch.explain(*_texts(plan, outcome.failures))
+        if not outcome.disk and (ended := _ended(code, log)):
+            outcome.failures = [f for f in outcome.failures if f["exception"] != "Stopped"]
+            outcome.problem = ended
     for slot in plan.runs:
         if slot in plan.finished() - before:
             outcome.ran[plan.labels[slot]] = _duration(plan.runs[slot].executed(plan.store))
@@ -204,10 +206,21 @@ def _locked_build(plan: Plan, cores: int | None, extra: Sequence[str], console: 
     elif outcome.ok:
         outcome.problem = f"Snakemake was asked for something else than the site: {log}"
     elif not outcome.failures and not outcome.disk:
-        outcome.problem = _problem(plan, log)
+        outcome.problem = outcome.problem or _problem(plan, log)
     if plan.kind == SWEEP and plan.finished():
         outcome.table = _table(plan)
     return outcome
+
+
+def _ended(code: int, log: Path) -> str:
+    """Say that Snakemake itself was ended from outside; empty where it was not."""
+    if code < 0:
+        how = signal.Signals(-code).name
+    elif _ASKED_TO_END in log.read_text(encoding="utf-8", errors="replace"):
+        how = "SIGTERM"
+    else:
+        return ""
+    return f"Snakemake was ended from outside ({how}). {_GO_ON}"
 
 
 def _texts(plan: Plan, failures: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -379,11 +392,10 @@ def _problem(plan: Plan, log: Path) -> str:
             text = path.read_text(encoding="utf-8", errors="replace")
             head = "The site could not be built." if step == "site" else "The book could not"
             start = text.rfind(head)
-            return f"{text[start:].strip() if start >= 0 else _tail(text)}\nLog: {path}"
-    text = log.read_text(encoding="utf-8", errors="replace")
-    if not _OWN_ERROR.search(text):
-        return f"Snakemake was ended from outside. The next call goes on from here.\nLog: {log}"
-    return f"{_tail(text)}\nLog: {log}"
+            said = text[start:].strip() if start >= 0 else _tail(text)
+            work = "Building the site" if step == "site" else "Staging the pages"
+            return f"{said or f'{work} was ended from outside. {_GO_ON}'}\nLog: {path}"
+    return f"{_tail(log.read_text(encoding='utf-8', errors='replace'))}\nLog: {log}"
 
 
 def _tail(text: str) -> str:

@@ -42,6 +42,9 @@ T = TypeVar("T")
 ENVIRONMENT = "SPINSCAPE_MEMO"
 TREE = "tree"
 
+# Raised when what files hold changes its meaning, so that earlier ones are not found.
+_FORMAT = 2
+
 # What a file that is damaged, or made by someone else, can raise while it is read.
 _UNREADABLE = (
     storage.CorruptFileError, ArithmeticError, AttributeError, ImportError, LookupError, OSError,
@@ -108,6 +111,7 @@ def key(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         for name, value in bound.arguments.items()
     }
     call = {
+        "format": _FORMAT,
         "function": f"{function.__module__}.{function.__qualname__}",
         "arguments": _canonical(arguments),
         "library": provenance.library_hash([function.__module__]),
@@ -142,7 +146,7 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, torch.nn.Module):
         return ["module", _architecture(value)]
     if isinstance(value, Mapping):
-        return {str(name): _canonical(item) for name, item in value.items()}
+        return ["mapping", [[str(name), _canonical(item)] for name, item in value.items()]]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return [type(value).__qualname__, fields]
@@ -242,7 +246,8 @@ def _decode(tree: Any, tensors: Mapping[str, torch.Tensor], models: Mapping[str,
 def _write(path: Path, result: Any) -> None:
     tensors: dict[str, torch.Tensor] = {}
     content = {"key": path.stem, "result": _encode(result, tensors)}
-    tree = json.dumps(content, sort_keys=True).encode()
+    # The order of a mapping is part of the result: draws for a network follow that of its parameters.
+    tree = json.dumps(content).encode()
     durable.sweep(path.parent)
     storage.write(path, {TREE: torch.frombuffer(bytearray(tree), dtype=torch.uint8), **tensors})
 
