@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import yaml
 
 from spinscape.companion import slurm
-from toybook import REPOSITORY
+from toybook import REPOSITORY, edit, make_book
 
 TOOL = REPOSITORY / "tools" / "one_node_slurm.sh"
 
@@ -112,6 +114,27 @@ def test_jobs_of_a_run_are_cancelled_by_what_its_log_says(cluster, monkeypatch, 
     wait_for(lambda: ask(environment, *left) == "other")
     monkeypatch.setenv("PATH", "/nowhere")
     slurm.cancel(log)
+
+
+def test_a_call_that_is_stopped_while_it_submits_leaves_no_job(cluster, tmp_path):
+    _, environment = cluster
+    layout = make_book(tmp_path)
+    edit(layout.book / "alpha.md", "print(double(width), rates)", "import time; time.sleep(600)")
+    profile = REPOSITORY / "profiles" / "slurm"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spinscape.companion.cli", "sweep", "alpha", "width=1,2,3,4,5,6,7,8",
+         "rates=[0.1],[0.2],[0.3]", "--", "--profile", profile, "--slurm-status-command", "squeue"],
+        cwd=layout.root,
+        env={**environment, "PYTHONPATH": str(REPOSITORY / "lib")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+    wait_for(lambda: ask(environment, "squeue", "--noheader") or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 128 + signal.SIGINT, output
+    wait_for(lambda: not ask(environment, "squeue", "--noheader"))
 
 
 def test_stopping_ends_what_jobs_have_started(cluster):

@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from spinscape.companion import provenance, sealed, sweep
+from spinscape.companion import provenance, sealed, slurm, sweep
 from spinscape.companion.disk import Watch, check_writable
 from spinscape.companion.homeless import stand_ins
 from spinscape.companion.layout import Layout
@@ -345,6 +345,8 @@ def _run_snakemake(
                 process.wait(_CANCEL_SECONDS)
     finally:
         stop_group(process.pid)
+        if stopping and is_remote(extra):
+            slurm.cancel(Path(output.name))
         for number, handler in before.items():
             signal.signal(number, handler)
     if stopping:
