@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-COPIED = ("book", "lib", "_config.yml", "_toc.yml", "Snakefile", "requirements.lock")
+COPIED = ("book", "lib", "_config.yml", "_toc.yml", "Snakefile", "profiles", "requirements.lock")
 CHAPTER = "random_walks"
 
 

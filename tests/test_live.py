@@ -10,7 +10,7 @@ from rich.console import Console
 
 from spinscape.companion import build as building
 from spinscape.companion import plan
-from spinscape.companion.build import BuildError, Outcome, describe, is_remote, side_by_side
+from spinscape.companion.build import BuildError, Outcome, describe, executor, is_remote, side_by_side
 from spinscape.companion.live import Display, Row, read_rows
 from toybook import make_book
 
@@ -125,19 +125,21 @@ def test_troubles_that_are_not_the_chapters_are_one_message(exception, value, ad
 
 
 @pytest.mark.parametrize(
-    ("words", "remote"),
+    ("words", "name", "remote"),
     [
-        ([], False),
-        (["--executor", "slurm", "--jobs", "2"], True),
-        (["--executor=slurm"], True),
-        (["-e", "kubernetes"], True),
-        (["--executor", "local"], False),
-        (["--profile", "profiles/kubernetes"], True),
-        (["--dry-run"], False),
-        (["--executor"], True),
+        ([], "", False),
+        (["--executor", "slurm", "--jobs", "2"], "slurm", True),
+        (["--executor=slurm"], "slurm", True),
+        (["-e", "kubernetes"], "kubernetes", True),
+        (["--executor", "local"], "local", False),
+        (["--profile", "profiles/kubernetes"], "kubernetes", True),
+        (["--profile", "profiles/mine", "--executor", "slurm"], "slurm", True),
+        (["--dry-run"], "", False),
+        (["--executor"], "unnamed", True),
     ],
 )
-def test_jobs_that_run_elsewhere_are_told_from_those_that_run_here(words, remote):
+def test_jobs_that_run_elsewhere_are_told_from_those_that_run_here(words, name, remote):
+    assert executor(words) == name
     assert is_remote(words) == remote
 
 

@@ -16,9 +16,8 @@ from bookcopy import copy_book
 from spinscape.companion.layout import Layout
 from test_pipeline import processes
 
-PROFILE = Path(__file__).parents[1] / "profiles" / "slurm"
 GRID = ("sweep", "random_walks", "hidden=16,32", "seed=0,1,2", "--profile", "tiny")
-THROUGH = ("--", "--profile", str(PROFILE), "--jobs", "2", "--slurm-status-command", "squeue")
+THROUGH = ("--", "--executor", "slurm", "--slurm-status-command", "squeue", "--latency-wait", "5")
 
 
 @pytest.fixture(scope="module")

@@ -268,21 +268,31 @@ def _failures(plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
+def executor(extra: Sequence[str]) -> str:
+    """Return the executor that arguments for Snakemake name; empty where they name none.
+
+    A profile of Snakemake's is taken for one that names an executor: its own name is returned.
+    """
+    for names in (("--executor", "-e"), ("--profile", "--workflow-profile")):
+        for number, word in enumerate(extra):
+            name, equals, value = word.partition("=")
+            if name in names:
+                return Path(value if equals else "".join(extra[number + 1 : number + 2])).name or "unnamed"
+    return ""
+
+
 def is_remote(extra: Sequence[str]) -> bool:
     """Whether arguments for Snakemake send jobs elsewhere, as far as they tell: to a cluster, say."""
-    for number, word in enumerate(extra):
-        name, equals, value = word.partition("=")
-        if name in ("--executor", "-e"):
-            return (value if equals else "".join(extra[number + 1 : number + 2])) != "local"
-        if name in ("--profile", "--workflow-profile"):
-            return True
-    return False
+    return executor(extra) not in ("", "local")
 
 
 def _command(plan: Plan, cores: int | None, extra: Sequence[str]) -> list[str]:
     here = ["--cores", str(side_by_side(cores)), "--resources", "gpu=1"]
     # On a cluster both would limit what runs on all of it.
     there = ["--cores", str(cores)] if cores else []
+    profile = plan.layout.root / "profiles" / executor(extra)
+    if executor(extra) and profile.is_dir() and not any(word.startswith("--profile") for word in extra):
+        there += ["--profile", str(profile)]
     return [
         sys.executable, "-P", "-m", "snakemake",
         "--snakefile", str(plan.layout.root / "Snakefile"),

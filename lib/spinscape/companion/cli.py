@@ -104,7 +104,7 @@ def sweep(
     For example: spinscape sweep random_walks hidden=64,256 seed=0,1,2 epochs=20.
     A parameter with several values is an axis of the grid; lists stand in brackets.
     A call with one more value runs only the new points.
-    Arguments after -- go to Snakemake, such as --executor slurm --jobs 6.
+    Arguments after -- go to Snakemake, such as --executor slurm.
     """
 
     def make() -> Any:
