@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -122,10 +123,11 @@ def _carry_out(make: Callable[[], Any], cores: int | None, extra: list[str] | No
     """Make a plan and carry it out; ends the program unless all went well."""
     try:
         plan = make()
+        from spinscape.companion import build as building
     except (BookError, ParameterError) as error:
         _refuse(error)
-    from spinscape.companion import build as building
-
+    except KeyboardInterrupt:
+        _stopped(signal.SIGINT)
     try:
         outcome = building.carry_out(plan, cores=cores, extra=extra or (), console=Console())
     except (building.BuildError, BookError) as error:
@@ -133,12 +135,18 @@ def _carry_out(make: Callable[[], Any], cores: int | None, extra: list[str] | No
     except OSError as error:
         _refuse(explain(error, plan.folder) or error, 1)
     except building.Stopped as stopped:
-        typer.echo("Stopped. The next call goes on from here.", err=True)
-        raise typer.Exit(128 + stopped.number) from None
+        _stopped(stopped.number)
+    except KeyboardInterrupt:
+        _stopped(signal.SIGINT)
     typer.echo(building.describe(outcome))
     if not outcome.ok:
         raise typer.Exit(1)
     return plan
+
+
+def _stopped(number: int) -> NoReturn:
+    typer.echo("Stopped. The next call goes on from here.", err=True)
+    raise typer.Exit(128 + number)
 
 
 def _print_verdicts(plan: Any) -> None:
