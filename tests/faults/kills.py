@@ -130,7 +130,8 @@ def check_end(row: Row, got: str, number: int, done: Done) -> None:
         row.expect(done.code == 1, f"exit code {done.code}")
         row.expect(done.said, "no message")
         if got == KERNEL:
-            row.expect("kernel was killed (SIGKILL)" in done.said, "the dead kernel is not named")
+            named = r"the kernel (was killed \(SIGKILL\)|did not start: Kernel died)"
+            row.expect(re.search(named, done.said), "the dead kernel is not named")
         if got == ENGINE:
             row.expect("Snakemake was ended from outside" in done.said, "the dead Snakemake is not named")
         if got == STEP:
