@@ -238,7 +238,7 @@ def cases(count: int, seed: int, *, short: bool) -> list[Case]:
             Case(f"kill-{number:02d}", "kills of a build", kill, (strikes, number % 3 == 2), ("build",))
         )
     kill_number, term = int(signal.SIGKILL), int(signal.SIGTERM)
-    aimed = [("site.part", COMMAND, kill_number)] if short else [
+    aimed = [("site.part", COMMAND, kill_number), ("memo", KERNEL, kill_number)] if short else [
         ("src.part", COMMAND, kill_number), ("src.part", STEP, kill_number),
         ("site.part", COMMAND, kill_number), ("site.part", ALL, kill_number),
         ("site.part", STEP, kill_number), ("site.part/_build/html/index.html", STEP, term),

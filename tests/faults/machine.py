@@ -140,15 +140,13 @@ def make_group(name: str) -> Path | None:
 
 def cases(*, short: bool) -> list[Case]:
     """List what is tried."""
-    found = [
-        Case("offline-data", NETWORK, no_data),
-        Case("kernel-segv", DEAD, dies, (int(signal.SIGSEGV), 5, "crashed (signal 11")),
-    ]
+    found = [Case("offline-data", NETWORK, no_data)]
     if short:
         return found
     return [
         *found,
         Case("offline-build", NETWORK, build_offline, (), ("build",)),
+        Case("kernel-segv", DEAD, dies, (int(signal.SIGSEGV), 5, "crashed (signal 11")),
         Case("kernel-kill", DEAD, dies, (int(signal.SIGKILL), 10, "was killed (SIGKILL)")),
         Case("kernel-abort", DEAD, dies, (int(signal.SIGABRT), 1, "crashed (signal 6")),
         Case("memory-limit", MEMORY, hungry, ("2 GB of addresses",)),
