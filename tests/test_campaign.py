@@ -98,5 +98,5 @@ def test_a_row_fails_for_each_of_its_reasons():
 )
 def test_how_a_struck_call_may_end(got, number, code, err, wrong):
     row = Row("g", "f")
-    kills.check_end(row, got, number, Done(code, "", err, 1.0))
+    kills.check_end(row, got, number, Done(code, "", err, 9.0 if code > 0 else 1.0))
     assert bool(row.wrong) == wrong
