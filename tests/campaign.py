@@ -97,9 +97,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, help="random kills of a build (30; 4 in the short form)")
+    parser.add_argument("--kills", type=int, help="random kills of a build (30; 2 in the short form)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="cases side by side")
+    parser.add_argument("--jobs", type=int, help="cases side by side (1; 2 in the short form)")
     parser.add_argument("--only", default="", metavar="NAME,...", help="groups or cases that begin so")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--profile", help="of the killed builds (quick; tiny in the short form)")
@@ -107,14 +107,15 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments[1:])
     own_mounts(arguments)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    count = given.kills if given.kills is not None else (4 if given.short else 30)
+    count = given.kills if given.kills is not None else (2 if given.short else 30)
     cases = chosen(all_cases(count, given.seed, short=given.short), given.only)
     begin = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
         profile = given.profile or ("tiny" if given.short else "quick")
+        jobs = given.jobs or (2 if given.short else 1)
         data = os.environ.get("SPINSCAPE_DATA", "")
-        rows = carry_out(Field(folder, profile, given.short, given.seed, data), cases, given.jobs)
+        rows = carry_out(Field(folder, profile, given.short, given.seed, data), cases, jobs)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     text = markdown(rows, f"Fault campaign, seed {given.seed}, {(time.monotonic() - begin) / 60:.0f} minutes")

@@ -36,9 +36,9 @@ def test_the_short_campaign_passes(tmp_path):
     assert done.stdout == output.read_text(encoding="utf-8")
     rows = cells(done.stdout)
     groups = [row[0] for row in rows]
-    for group, count in {"kills of a build": 4, "aimed kills": 1, "bad parameters": 5, "bad data files": 4,
-                         "damaged files": 3, "full disk": 1, "read-only": 1, "no network": 1,
-                         "dead kernel": 1, "two calls at once": 1}.items():  # fmt: skip
+    for group, count in {"kills of a build": 2, "aimed kills": 2, "bad parameters": 5, "bad data files": 4,
+                         "damaged files": 1, "full disk": 1, "read-only": 1, "no network": 1,
+                         "two calls at once": 1}.items():  # fmt: skip
         assert groups.count(group) == count, group
     left_out = [row for row in rows if "left out" in row[-1]]
     if os.environ.get("CI") == "true" and os.geteuid() == 0:
@@ -98,5 +98,5 @@ def test_a_row_fails_for_each_of_its_reasons():
 )
 def test_how_a_struck_call_may_end(got, number, code, err, wrong):
     row = Row("g", "f")
-    kills.check_end(row, got, number, Done(code, "", err, 1.0))
+    kills.check_end(row, got, number, Done(code, "", err, 9.0 if code > 0 else 1.0))
     assert bool(row.wrong) == wrong

@@ -25,7 +25,7 @@ from spinscape.networks import storage
 
 MARK = "SPINSCAPE_FAULTS"
 _LONGEST_CALL = 300.0
-_ORPHANS_MAY_TAKE = 15.0
+_ORPHANS_MAY_TAKE = 5.0
 _PROGRESS = re.compile(r"profile \S+: |.+?  (starting|running|waiting|done|failed|stopped|up to date)\b")
 _PART = re.compile(r".*(\.part|-part|\.old|\.tmp)(/.*)?")
 

@@ -24,7 +24,7 @@ def spoilt(field: Field, case: Case, name: str, run: bool, then_good: bool) -> l
     row = Row(GROUP, f"{way.dataset}: {name}", "run" if run else "data")
     with field.book(case.name) as book:
         folder = book.folder / "data"
-        good = real(field, way) if run else None
+        good = real(field, way)
         path = write(way, folder, good)
         before = about(folder)
         words = _RUN if run else ("data", way.dataset)
@@ -32,9 +32,11 @@ def spoilt(field: Field, case: Case, name: str, run: bool, then_good: bool) -> l
         row.code, row.said, row.seconds = done.code, done.said, done.seconds
         text = done.out + done.err
         row.expect(done.code == 1, f"exit code {done.code}")
-        row.expect(str(path) in text, "the file is not named")
+        # Beside made-up files, whose sums are wrong as well, the first one is named.
+        named = str(path) if good else str(path.parent / registry.SPECIFICATIONS[way.dataset].files[0].name)
+        row.expect(named in text, "the file is not named")
         row.expect("Traceback" not in text, "a traceback was shown")
-        row.expect(text.count(str(path)) == 1 or text.count("DataError") == 1, "more than one message")
+        row.expect(text.count(named) == 1 or text.count("DataError") == 1, "more than one message")
         row.expect(not way.says or re.search(way.says, text), f"{way.says!r} is not in the message")
         row.expect(about(folder) == before, "something in the data's folder was changed")
         row.expect(not evidence(path).exists(), "what the file holds was executed")
@@ -43,7 +45,7 @@ def spoilt(field: Field, case: Case, name: str, run: bool, then_good: bool) -> l
         row.expect(strange <= {"book", "t", "data"}, f"written outside: {sorted(strange)}")
         row.orphans = book.orphans()
         row.leftovers = book.parts() if book.built.exists() else []
-        if then_good and good:
+        if then_good and good is not None:
             path.write_bytes(good[path.name])
             done = book.call(*words, **places(book, folder))
             row.then = f"with the good file: exit {done.code}, {done.ran}"
@@ -83,6 +85,6 @@ def cases(*, short: bool) -> list[Case]:
         runs = {name: run for name, run in runs.items() if name != "unreadable"}
     good = next(name for name, run in runs.items() if run)
     return [
-        Case(f"data-{number:02d}", GROUP, spoilt, (name, run, name == good))
+        Case(f"data-{number:02d}", GROUP, spoilt, (name, run, name == good and not short))
         for number, (name, run) in enumerate(runs.items())
     ]

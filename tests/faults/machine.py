@@ -17,7 +17,7 @@ from faults.table import Row
 
 NETWORK, DEAD, MEMORY = "no network", "dead kernel", "exhausted memory"
 _CGROUPS = Path("/sys/fs/cgroup")
-_ADDRESSES = 4_000_000_000
+_ADDRESSES = 2_000_000_000
 
 
 def offline() -> tuple[str, ...]:
@@ -104,8 +104,8 @@ def hungry(field: Field, case: Case, how: str) -> list[Row]:
         return [row]
     reference = field.references["tiny"]
     with field.book(case.name) as book:
-        words = ("run", CHAPTER, "hidden=8192", "networks=256", "batch_size=1024", "--profile", "tiny")
-        done = book.call(*words, before=before)
+        words = ("run", CHAPTER, "hidden=8192", "networks=256", "epochs=1", "--profile", "tiny")
+        done = book.start(*words, before=before).end(120)
         row.code, row.said, row.seconds = done.code, done.said, done.seconds
         text = done.out + done.err
         row.expect(done.code == 1, f"exit code {done.code}")
@@ -127,28 +127,28 @@ def make_group(name: str) -> Path | None:
         group = parent / name
         try:
             group.mkdir()
-            (group / limit).write_text(str(900 * 2**20))
+            # A plain folder has no such files.
+            if (group / "cgroup.procs").exists():
+                (group / limit).write_text(str(900 * 2**20))
+                return group
         except OSError:
-            if group.is_dir():
-                group.rmdir()
-            continue
-        return group
+            pass
+        if group.is_dir():
+            group.rmdir()
     return None
 
 
 def cases(*, short: bool) -> list[Case]:
     """List what is tried."""
-    found = [
-        Case("offline-data", NETWORK, no_data),
-        Case("kernel-segv", DEAD, dies, (int(signal.SIGSEGV), 5, "crashed (signal 11")),
-    ]
+    found = [Case("offline-data", NETWORK, no_data)]
     if short:
         return found
     return [
         *found,
         Case("offline-build", NETWORK, build_offline, (), ("build",)),
+        Case("kernel-segv", DEAD, dies, (int(signal.SIGSEGV), 5, "crashed (signal 11")),
         Case("kernel-kill", DEAD, dies, (int(signal.SIGKILL), 10, "was killed (SIGKILL)")),
         Case("kernel-abort", DEAD, dies, (int(signal.SIGABRT), 1, "crashed (signal 6")),
-        Case("memory-limit", MEMORY, hungry, ("4 GB of addresses",)),
+        Case("memory-limit", MEMORY, hungry, ("2 GB of addresses",)),
         Case("memory-group", MEMORY, hungry, ("memory of the machine",)),
     ]
