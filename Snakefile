@@ -54,7 +54,7 @@ rule execute:
     input:
         ancient(f"{AT}code/{{name}}.ipynb"),
     output:
-        f"{AT}done/{{name}}.json",
+        "done/{name}.json",
     log:
         f"{AT}logs/{{name}}.log",
     params:
@@ -64,19 +64,20 @@ rule execute:
         gpu=lambda wildcards: RUNS[wildcards.name].gpu,
     shell:
         "exec {PYTHON:q} -P -m spinscape.companion.execute {wildcards.name:q}"
-        " --root {ROOT:q} --store {STORE:q} --slot {params.slot:q} > {log:q} 2>&1"
+        " --root {ROOT:q} --store {STORE:q} --slot {params.slot:q} --mark {output:q}"
+        " --parent $PPID > {log:q} 2>&1"
 
 
 rule stage:
     input:
-        [f"{AT}done/{name}.json" for name in RUNS],
+        [f"done/{name}.json" for name in RUNS],
     output:
         "made/stage-{key}",
     log:
         "logs/stage-{key}.log",
     shell:
         "exec {PYTHON:q} -P -m spinscape.companion.staging"
-        " --root {ROOT:q} --folder {FOLDER:q} --mark {output:q} > {log:q} 2>&1"
+        " --root {ROOT:q} --folder {FOLDER:q} --mark {output:q} --parent $PPID > {log:q} 2>&1"
 
 
 rule site:
@@ -88,4 +89,4 @@ rule site:
         "logs/site-{key}.log",
     shell:
         "exec {PYTHON:q} -P -m spinscape.companion.site"
-        " --folder {FOLDER:q} --mark {output:q} > {log:q} 2>&1"
+        " --folder {FOLDER:q} --mark {output:q} --parent $PPID > {log:q} 2>&1"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -17,7 +21,7 @@ from spinscape.companion.processes import locked
 from spinscape.companion.sweep import make_table
 from spinscape.companion.sweep_figure import draw, split_axes, spread
 from spinscape.companion.sweep_page import command
-from toybook import edit, make_book, spinscape
+from toybook import REPOSITORY, edit, make_book, spinscape
 
 RECORDING = """from IPython.display import display
 
@@ -43,6 +47,14 @@ def call(layout, *words: str, **environment: str):
     run = spinscape(*words, root=layout.root, **environment)
     line = next((x for x in run.stdout.splitlines() if x.startswith("Executed: ")), "")
     return line.removeprefix("Executed: "), run
+
+
+def wait_for(condition) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
 
 
 def page_of(run) -> Path:
@@ -142,16 +154,18 @@ def test_a_table_keeps_every_bit_and_says_what_is_missing(book):
         for mime, content in (
             (RECORD, {"claim": "c", "figure": "", "measurements": {
                 "m": {"value": value, "low": None, "high": None, "n": None, "unit": ""}}}),
-            (VALUE, {"v": None, "w": "a, \"b\""}),
+            (VALUE, {"v": None, "w": "a, \"b\"", "width": 1.5, "f": "=1+1"}),
         )
     ]  # fmt: skip
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=outputs)])
-    table = make_table(plan, {"width=6": notebook})
-    assert table.columns == ["state", "width", "c.m", "v", "w"]
-    assert table.rows == [["missing", 4, None, None, None], ["done", 6, value, None, 'a, "b"']]
+    table = make_table(plan, {list(plan.runs)[1]: notebook})
+    assert table.columns == ["state", "width", "c.m", "v", "w", "value.width", "f"]
+    assert table.rows[0] == ["missing", 4, None, None, None, None, None]
+    assert str(table.rows[1]) == str(["done", 6, value, float("nan"), 'a, "b"', 1.5, "=1+1"])
     read = list(csv.reader(table.csv().splitlines()))
     assert float(read[2][2]) == value
-    assert read[1] == ["missing", "4", "", "", ""]
+    assert read[1] == ["missing", "4", "", "", "", "", ""]
+    assert read[2][3:] == ["nan", 'a, "b"', "1.5", "'=1+1"]
 
 
 def test_what_runs_across_what_makes_series_and_what_is_moved_aside():
@@ -215,3 +229,71 @@ def test_a_damaged_notebook_is_no_notebook(tmp_path):
         assert sealed.key(path) == ""
         with pytest.raises(ValueError, match="missing or damaged"):
             sealed.read(path)
+
+
+def test_points_that_differ_in_the_last_digits_keep_their_rows(book):
+    ran, run = call(book, "sweep", "alpha", "rates=[0.10000001],[0.10000002]", "width=1")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert [row["rate"] for row in rows_of(run)] == ["0.10000001", "0.10000002"]
+    assert ran.count("(") == 2
+
+
+def test_a_library_that_is_edited_meanwhile_gives_no_result_a_wrong_key(book):
+    tools = book.lib / "spinscape" / "tools.py"
+    text = tools.read_text(encoding="utf-8")
+    edit(book.book / "alpha.md", "print(double", "import time\n\ntime.sleep(3)\nprint(double")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spinscape.companion.cli", "sweep", "alpha", "width=4,5,6", "--cores", "1"],
+        cwd=book.root,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "lib")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    done = book.root / "_build" / "sweeps"
+    before = set(done.glob("*/done/*"))
+    wait_for(lambda: len(set(done.glob("*/done/*")) - before) == 1)
+    tools.write_text(text.replace("2 * x", "200 * x"), encoding="utf-8")
+    output, _ = process.communicate()
+    tools.write_text(text, encoding="utf-8")
+    assert process.returncode == 1
+    assert output.count("BookError: the library or the environment was changed") == 2
+    ran, run = call(book, "sweep", "alpha", "width=4,5,6")
+    assert run.returncode == 0, run.stdout
+    assert ran.count("(") == 2
+    for plan in (page_plan(book, "alpha", "quick", {"width": width}) for width in (4, 5, 6)):
+        (planned,) = plan.runs.values()
+        assert f"{2 * planned.parameters['width']} [" in str(sealed.read(planned.executed(plan.store)).cells)
+
+
+def test_marks_of_one_call_are_not_another_ones(book):
+    first = sweep_plan(book, "alpha", "quick", {"width": [4, 5]})
+    second = sweep_plan(book, "alpha", "quick", {"width": [4, 5, 6]})
+    for plan in (first, second):
+        plan.prepare()
+        assert plan.finished() == set(plan.runs)
+        assert plan.executed_here() == set()
+    for run in first.runs.values():
+        run.mark(first.folder).unlink()
+    assert second.finished() == set(second.runs)
+    damaged = next(iter(second.runs.values()))
+    path = damaged.executed(second.store)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    second.prepare()
+    assert second.finished() == set(second.runs) - {damaged.slot}
+    path.write_bytes(whole)
+
+
+def test_values_are_text_on_pages_whatever_they_hold(book):
+    value = "x`<script>alert(1)</script> | *b* ![i](y)"
+    edit(book.book / "beta.md", '"digits"  # data set {digits | mnist}', '"digits"  # any')
+    _, run = call(book, "run", "beta", f"name={value}")
+    assert run.returncode == 0, run.stdout + run.stderr
+    for name in ("beta.html", "status.html"):
+        text = (page_of(run).parent / name).read_text(encoding="utf-8")
+        assert "<script>alert" not in text
+        assert "alert" in text
+    _, run = call(book, "sweep", "beta", f"name='{value}','b,c'")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "<script>alert" not in page_of(run).read_text(encoding="utf-8")
+    assert [row["name"] for row in rows_of(run)] == [value, "b,c"]

@@ -25,8 +25,15 @@ from spinscape.companion.homeless import stand_ins
 from spinscape.companion.layout import Layout
 from spinscape.companion.live import Display, read_rows
 from spinscape.companion.pages import seconds
-from spinscape.companion.plan import BOOK, PAGE, SWEEP, Plan, book_plan
-from spinscape.companion.processes import BusyError, die_with_parent, locked, private_files, stop_group
+from spinscape.companion.plan import BOOK, PAGE, SWEEP, Plan, Run, book_plan
+from spinscape.companion.processes import (
+    BusyError,
+    Stopped,
+    die_with_parent,
+    locked,
+    private_files,
+    stop_group,
+)
 from spinscape.companion.site import restore
 from spinscape.companion.troubles import trouble
 
@@ -77,14 +84,6 @@ class Outcome:
     elapsed: float = 0.0
 
 
-class Stopped(BaseException):
-    """A signal asked the build to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 def side_by_side(wanted: int | None = None) -> int:
     """Return how many chapters may run at once: at most one per usable CPU.
 
@@ -97,7 +96,7 @@ def side_by_side(wanted: int | None = None) -> int:
     if wanted:
         return min(wanted, usable or 1)
     asked = os.environ.get(CORES, "")
-    if asked and not (asked.isdigit() and int(asked) > 0):
+    if asked and not re.fullmatch("0*[1-9][0-9]{0,5}", asked):
         raise BuildError(f"{CORES}={asked!r} is no positive number")
     return min(int(asked), usable or 1) if asked else (usable or 1)
 
@@ -192,12 +191,14 @@ def _locked_build(plan: Plan, cores: int | None, extra: Sequence[str], console: 
     outcome = Outcome()
     if code:
         outcome.failures = _failures(plan)
-        outcome.disk = watch.explain(*_texts(plan, outcome.failures))
+        if not any(_chapters_own(report) for report in outcome.failures):
+            outcome.disk = watch.explain(*_texts(plan, outcome.failures))
         if not outcome.disk and (ended := _ended(code, log)):
             outcome.failures = [f for f in outcome.failures if f["exception"] != "Stopped"]
             outcome.problem = ended
+    here = plan.executed_here() - before
     for slot in plan.runs:
-        if slot in plan.finished() - before:
+        if slot in here:
             outcome.ran[plan.labels[slot]] = _duration(plan.runs[slot].executed(plan.store))
     outcome.ok = code == 0 and not outcome.failures
     if outcome.ok and plan.site_mark.is_file():
@@ -223,6 +224,11 @@ def _ended(code: int, log: Path) -> str:
     return f"Snakemake was ended from outside ({how}). {_GO_ON}"
 
 
+def _chapters_own(report: Mapping[str, Any]) -> bool:
+    """Whether a failure is of the chapter's own making, not the disk's or the machine's."""
+    return trouble(report) is None and report["exception"] not in ("OSError", "FileNotFoundError")
+
+
 def _texts(plan: Plan, failures: Sequence[Mapping[str, Any]]) -> list[str]:
     """Collect what may tell of the disk: errors that chapters met, and the logs of this call."""
     told = [str(f["value"]) for f in failures if f["exception"] in ("OSError", "DiskError")]
@@ -243,8 +249,8 @@ def _clear(store: Path, slot: str) -> None:
 
 def _table(plan: Plan) -> Path:
     """Write the table over the runs that are done, and return where it is."""
-    done = {run.label: sealed.read(run.executed(plan.store))
-            for slot, run in plan.runs.items() if slot in plan.finished()}  # fmt: skip
+    done = {slot: sealed.read(plan.runs[slot].executed(plan.store)) for slot in plan.runs
+            if slot in plan.finished()}  # fmt: skip
     return sweep.write_table(plan, done)
 
 
@@ -258,7 +264,7 @@ def _failures(plan: Plan) -> list[dict[str, Any]]:
         about = {"label": run.label, "log": str(log)}
         if path.is_file():
             found.append(json.loads(path.read_text(encoding="utf-8")) | about)
-        elif row.state in ("starting", "running", "stopped"):
+        elif row.state in ("starting", "running", "stopped") or _failed(plan, run):
             partial = plan.store / "partial" / f"{run.slot}.ipynb"
             found.append(
                 {"chapter": run.chapter, "cell": row.cell, "cells": row.cells, "source": "",
@@ -266,6 +272,16 @@ def _failures(plan: Plan) -> list[dict[str, Any]]:
                  "traceback": "", "partial": str(partial) if partial.is_file() else "", **about}
             )  # fmt: skip
     return found
+
+
+def _failed(plan: Plan, run: Run) -> bool:
+    """Whether Snakemake says that a run failed; for those that were ended before they could."""
+    with contextlib.suppress(OSError):
+        text = (plan.folder / "logs" / "snakemake.log").read_text(encoding="utf-8", errors="replace")
+        return bool(
+            re.search(rf"^Error in rule execute:\n(?:    .*\n)*?    output: .*{run.name}", text, re.M)
+        )
+    return False
 
 
 def executor(extra: Sequence[str]) -> str:
@@ -276,14 +292,16 @@ def executor(extra: Sequence[str]) -> str:
     for names in (("--executor", "-e"), ("--profile", "--workflow-profile")):
         for number, word in enumerate(extra):
             name, equals, value = word.partition("=")
-            if name in names:
+            if word.startswith("-e") and len(word) > 2 and "-e" in names:
+                return word[2:]
+            if name in names or (len(name) > 5 and any(full.startswith(name) for full in names)):
                 return Path(value if equals else "".join(extra[number + 1 : number + 2])).name or "unnamed"
     return ""
 
 
 def is_remote(extra: Sequence[str]) -> bool:
     """Whether arguments for Snakemake send jobs elsewhere, as far as they tell: to a cluster, say."""
-    return executor(extra) not in ("", "local")
+    return executor(extra) not in ("", "local") or bool(os.environ.get("SNAKEMAKE_PROFILE"))
 
 
 def _command(plan: Plan, cores: int | None, extra: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from spinscape.companion.assignments import read_axes, read_values
 from spinscape.companion.disk import explain
 from spinscape.companion.layout import BookError, Layout, find_root, unknown
 from spinscape.companion.parameters import ParameterError, schema
+from spinscape.companion.processes import Stopped, stopped_by_signals
 
 app = typer.Typer(
     help="Build and rerun the book 'Loss Landscapes as Spin Glasses'.",
@@ -122,31 +122,34 @@ def sweep(
 def _carry_out(make: Callable[[], Any], cores: int | None, extra: list[str] | None) -> Any:
     """Make a plan and carry it out; ends the program unless all went well."""
     try:
-        plan = make()
-        from spinscape.companion import build as building
-    except (BookError, ParameterError) as error:
-        _refuse(error)
-    except KeyboardInterrupt:
-        _stopped(signal.SIGINT)
-    try:
-        outcome = building.carry_out(plan, cores=cores, extra=extra or (), console=Console())
-    except (building.BuildError, BookError) as error:
-        _refuse(error, 1)
-    except OSError as error:
-        _refuse(explain(error, plan.folder) or error, 1)
-    except building.Stopped as stopped:
-        _stopped(stopped.number)
-    except KeyboardInterrupt:
-        _stopped(signal.SIGINT)
-    typer.echo(building.describe(outcome))
+        with stopped_by_signals():
+            outcome, plan = _made(make, cores, extra)
+    except Stopped as stopped:
+        typer.echo("Stopped. The next call goes on from here.", err=True)
+        raise typer.Exit(128 + stopped.number) from None
+    from spinscape.companion.build import describe
+
+    typer.echo(describe(outcome))
     if not outcome.ok:
         raise typer.Exit(1)
     return plan
 
 
-def _stopped(number: int) -> NoReturn:
-    typer.echo("Stopped. The next call goes on from here.", err=True)
-    raise typer.Exit(128 + number)
+def _made(make: Callable[[], Any], cores: int | None, extra: list[str] | None) -> tuple[Any, Any]:
+    try:
+        plan = make()
+    except (BookError, ParameterError) as error:
+        _refuse(error)
+    except OSError as error:
+        _refuse(error, 1)
+    from spinscape.companion import build as building
+
+    try:
+        return building.carry_out(plan, cores=cores, extra=extra or (), console=Console()), plan
+    except (building.BuildError, BookError) as error:
+        _refuse(error, 1)
+    except OSError as error:
+        _refuse(explain(error, plan.folder) or error, 1)
 
 
 def _print_verdicts(plan: Any) -> None:
@@ -202,13 +205,14 @@ def _verdicts(
     path: Path, notebooks: Mapping[str, Path], *, chapters: list[str] | None = None, why: bool = True
 ) -> Table:
     """Make a table of verdicts from executed notebooks; of some chapters or all."""
-    import nbformat
-
-    from spinscape.companion import ledger
+    from spinscape.companion import ledger, sealed
 
     rows = ledger.load_claims(path)
     rows = {name: claim for name, claim in rows.items() if chapters is None or claim.chapter in chapters}
-    records = {chapter: ledger.read(nbformat.read(p, as_version=4)) for chapter, p in notebooks.items()}
+    try:
+        records = {chapter: ledger.read(sealed.read(p)) for chapter, p in notebooks.items()}
+    except ValueError as error:
+        _refuse(f"{error}: call 'spinscape build' again", 1)
     verdicts = ledger.judge(rows, records)
     table = Table(box=None, pad_edge=False)
     columns = ("claim", "chapter", "verdict", "why") if why else ("claim", "verdict")

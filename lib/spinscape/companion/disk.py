@@ -20,6 +20,11 @@ _OTHER = "Make it writable, or put the book into a folder of yours, and call aga
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES)
 _TEXTS = {number: re.compile(rf"{re.escape(os.strerror(number))}(?:: '(/[^'\n]*)')?") for number in _NUMBERS}
 
+# Others speak of permissions too: only words that the system's own message has beside it count.
+_TEXTS[errno.EACCES] = re.compile(
+    r"Permission denied(?:: '(/[^'\n]*)'| \(os error 13\))|\[Errno 13\] Permission denied"
+)
+
 
 class DiskError(OSError):
     """A folder cannot be written; the message says why and what to do."""

@@ -7,14 +7,21 @@ wrong is written to ``failed/<slot>.json`` beside it.
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
+from spinscape.companion.processes import die_with_parent, locked, write_whole
+
+if __name__ == "__main__":
+    # Before the imports below, which take long enough for the parent to die meanwhile.
+    die_with_parent(signal.SIGTERM)()
+
 import argparse
 import json
 import math
-import os
 import re
 import resource
-import signal
-import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -24,14 +31,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spinscape.companion import plan, provenance, sealed
+import nbformat
+
+from spinscape.companion import chapters, plan, provenance, sealed
 from spinscape.companion.layout import BookError, Layout
 from spinscape.companion.parameters import ParameterError, check, schema
-from spinscape.companion.processes import BusyError, die_with_parent, locked, write_whole
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_ORPHAN_SECONDS = 30.0
 
 
 class ChapterError(RuntimeError):
@@ -68,7 +75,7 @@ class Progress:
         write_whole(self.path, json.dumps(content))
 
 
-def run_chapter(layout: Layout, store: Path, name: str, slot: str) -> Path:
+def run_chapter(layout: Layout, store: Path, name: str, slot: str, mark: Path) -> Path:
     """Execute a chapter's code-only notebook and leave the executed one in place.
 
     Parameters
@@ -81,6 +88,8 @@ def run_chapter(layout: Layout, store: Path, name: str, slot: str) -> Path:
         Chapter and key, which name the code-only notebook that `plan.Plan.prepare` wrote.
     slot
         Names the executed notebook.
+    mark
+        The file that says that the run is done.
 
     Returns
     -------
@@ -91,27 +100,44 @@ def run_chapter(layout: Layout, store: Path, name: str, slot: str) -> Path:
     ------
     ParameterError
         If the notebook's parameters break the chapter's schema; no kernel was started.
+    BookError
+        If the library was edited since the run was planned: its key would name other code.
     ChapterError
         If a cell raised or the kernel died.
     """
     code = store / "code" / f"{name}.ipynb"
     target = plan.executed(store, slot)
     chapter, _, key = name.rpartition("-")
-    if sealed.key(target) != key:
-        about = json.loads(code.read_text(encoding="utf-8"))["metadata"]["spinscape"]
+    stale = sealed.key(target) != key
+    if stale:
+        notebook = nbformat.read(code, as_version=4)
+        about = notebook.metadata["spinscape"]
         check(schema(layout.chapter(chapter)), about["parameters"])
+        _check_library(layout, notebook)
         executed = _execute(layout, store, code, slot, about)
+        _check_library(layout, notebook)
         if slot == chapter:
-            for old in (store / "done").glob(f"{chapter}-{plan.KEY_GLOB}.json"):
+            for old in mark.parent.glob(f"{chapter}-{plan.KEY_GLOB}.json"):
                 old.unlink()
         write_whole(target, executed)
         (store / "partial" / f"{slot}.ipynb").unlink(missing_ok=True)
-    write_whole(store / "done" / f"{name}.json", json.dumps({"chapter": chapter, "key": key}))
+    write_whole(mark, plan.mark_text(name, executed=stale))
     return target
 
 
+def _check_library(layout: Layout, notebook: nbformat.NotebookNode) -> None:
+    """Make sure that what the kernel imports is what the run's key names."""
+    about = notebook.metadata["spinscape"]
+    library = provenance.chapter_library_hash(chapters.code(notebook), library=layout.lib)
+    environment = provenance.environment_hash(layout.root)
+    if (library, environment) != (about["library_hash"], about["environment_hash"]):
+        raise BookError(
+            "the library or the environment was changed while this call was under way, so its result "
+            "would bear the key of other code. Call again"
+        )
+
+
 def _execute(layout: Layout, store: Path, code: Path, slot: str, about: Mapping[str, Any]) -> str:
-    import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -150,7 +176,9 @@ def _execute(layout: Layout, store: Path, code: Path, slot: str, about: Mapping[
         except DeadKernelError:
             failure = ("DeadKernelError", _cause_of_death(), [])
         except RuntimeError as error:
-            failure = (type(error).__name__, f"the kernel did not start: {error}", [])
+            died = "died" in str(error)
+            value = _cause_of_death() if died else f"the kernel did not start: {error}"
+            failure = ("DeadKernelError" if died else type(error).__name__, value, [])
         finally:
             engine.kill_kernels()
     if failure:
@@ -177,7 +205,7 @@ def _cause_of_death() -> str:
         how = f"crashed (signal {-code}, {signal.strsignal(-code)})"
     else:
         how = "ended" + ("" if code is None else f" with exit code {code}")
-    return f"the kernel {how} while the cell ran. The next call runs the chapter again"
+    return f"the kernel {how} before the cell ended. The next call runs the chapter again"
 
 
 def _environment(layout: Layout, progress: Progress) -> dict[str, str]:
@@ -211,8 +239,6 @@ def _stopper(progress: Progress) -> Any:
 
 def _complete(partial: Path, layout: Layout, about: Mapping[str, Any], started: datetime, cells: int) -> str:
     """Return the executed notebook as text, with what made it in its metadata."""
-    import nbformat
-
     notebook = nbformat.read(partial, as_version=4)
     in_cells = sum(cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in notebook.cells)
     notebook.metadata["spinscape"] = {
@@ -260,21 +286,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True, help="folder of the runs' files")
     parser.add_argument("--slot", required=True, help="names this run's files")
+    parser.add_argument("--mark", type=Path, required=True, help="written when the run is done")
+    parser.add_argument("--parent", type=int, help="process that has to be this one's parent")
     given = parser.parse_args(arguments)
-    die_with_parent(signal.SIGTERM)()
+    if given.parent not in (None, os.getppid()):
+        return 1
     layout = Layout(given.root)
     chapter = given.name.rpartition("-")[0]
     failed = given.store / "failed" / f"{given.slot}.json"
-    # In a book no other call runs the same chapter; a shared run may be under way for another one.
-    wait = _ORPHAN_SECONDS if given.slot == chapter else math.inf
     try:
-        with locked(given.store / "progress" / f"{given.slot}.lock", wait=wait):
+        # A shared run may be under way for another call, or for one that was killed, on a cluster.
+        with locked(given.store / "progress" / f"{given.slot}.lock", wait=math.inf):
             failed.unlink(missing_ok=True)
-            run_chapter(layout, given.store, given.name, given.slot)
+            run_chapter(layout, given.store, given.name, given.slot, given.mark)
     except ChapterError as error:
         report = error.report
-    except BusyError:
-        report = _early(chapter, "Busy", "another process is still running this chapter")
     except Exception as error:
         if not isinstance(error, ParameterError | BookError | OSError):
             traceback.print_exc()

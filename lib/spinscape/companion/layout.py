@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -171,3 +172,12 @@ def files(node: object) -> Iterable[str]:
     elif isinstance(node, list):
         for entry in node:
             yield from files(entry)
+
+
+def word(value: Any) -> str:
+    """Return a value as it is written on the command line."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(word, value)) + "]"
+    if isinstance(value, str) and re.search(r"[,\[\]'\"]|^\s|\s$", value):
+        return f'"{value}"' if "'" in value else f"'{value}'"
+    return str(value).lower() if isinstance(value, bool) else str(value)

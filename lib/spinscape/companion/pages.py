@@ -14,6 +14,8 @@ VALUE = "application/vnd.spinscape.value+json"
 STAMP = "application/vnd.spinscape.stamp+json"
 
 _COMMIT = re.compile(r"([0-9a-f]{7,64})(-dirty)?")
+# Text that stands between backticks as it is.
+_PLAIN = re.compile(r"[\w.,:;=+/()\[\]'\" -]*[\w.,:;=+/()\[\]'\"-]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]")
 
 
@@ -99,7 +101,7 @@ def stamp_section(metadata: Mapping[str, Any], stamp: Mapping[str, Any]) -> str:
         Data set with its MD5, device and seed as the kernel saw them; may be empty.
     """
     rows = [("profile", f"`{metadata['profile']}`")]
-    rows += [(f"`{name}`", f"`{value}`") for name, value in metadata["parameters"].items()]
+    rows += [(f"`{name}`", literal(str(value))) for name, value in metadata["parameters"].items()]
     rows += [(name, _flat(value)) for name, value in stamp.items()]
     rows.append(("versions", ", ".join(f"{k} {v}" for k, v in metadata["versions"].items())))
     rows.append(("commit", f"`{metadata['commit']}`"))
@@ -117,8 +119,17 @@ def stamp_section(metadata: Mapping[str, Any], stamp: Mapping[str, Any]) -> str:
 
 def _flat(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} `{entry}`" for name, entry in value.items())
-    return f"`{value}`"
+        return ", ".join(f"{name} {literal(str(entry))}" for name, entry in value.items())
+    return literal(str(value))
+
+
+def literal(text: str) -> str:
+    """Write text as code in Markdown, a table's cell too, so that nothing in it is markup."""
+    if not text:
+        return ""
+    if _PLAIN.fullmatch(text):
+        return f"`{text}`"
+    return "<code>" + "".join(c if c.isalnum() else f"&#{ord(c)};" for c in text) + "</code>"
 
 
 def _cell(text: str) -> str:

@@ -4,10 +4,13 @@ There are three kinds of plan: the whole book at a profile, the page of one chap
 of a reader's own, and a sweep of one chapter over a grid.
 The mark of a finished run carries the key in its name (``done/<chapter>-<key>.json``), so a run is
 stale exactly when its content is: times of files play no part.
+Marks belong to a plan, since Snakemake removes those of what it is about to run; executed notebooks
+may be shared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -20,7 +23,8 @@ from typing import Any
 import nbformat
 
 from spinscape.companion import chapters, provenance, sealed
-from spinscape.companion.layout import BookError, Layout
+from spinscape.companion.layout import BookError, Layout, word
+from spinscape.companion.pages import literal
 from spinscape.companion.processes import write_whole
 from spinscape.companion.profiles import Profile, effective, load_profile
 
@@ -71,11 +75,11 @@ class Run:
     @property
     def gpu(self) -> int:
         """Number of GPUs the run takes: one where it may and the machine has one."""
-        return int(self.parameters.get("device") in ("auto", "cuda") and gpu_visible())
+        return int(takes_gpu(self.parameters))
 
-    def mark(self, store: Path) -> Path:
-        """Where the mark of the finished run lies in a folder of runs."""
-        return store / "done" / f"{self.name}.json"
+    def mark(self, folder: Path) -> Path:
+        """Where the mark of the finished run lies in a plan's folder."""
+        return folder / "done" / f"{self.name}.json"
 
     def code(self, store: Path) -> Path:
         """Where the code-only notebook of the run lies in a folder of runs."""
@@ -84,6 +88,11 @@ class Run:
     def executed(self, store: Path) -> Path:
         """Where the executed notebook lies in a folder of runs."""
         return executed(store, self.slot)
+
+
+def takes_gpu(parameters: Mapping[str, Any]) -> bool:
+    """Whether a run with these parameters computes on a GPU of this machine."""
+    return parameters.get("device") in ("auto", "cuda") and gpu_visible()
 
 
 def gpu_visible() -> bool:
@@ -129,7 +138,8 @@ def plan_runs(
     runs = []
     for number, overrides in enumerate(points):
         parameters = effective(layout, chapter, profile, overrides)
-        key = _key({"chapter": chapter, "parameters": parameters, **identity})
+        on_gpu = {"gpu": True} if takes_gpu(parameters) else {}
+        key = _key({"chapter": chapter, "parameters": parameters, **identity, **on_gpu})
         changed = {k: v for k, v in parameters.items() if v != defaults[k]}
         notebook.metadata["spinscape"] = {
             "chapter": chapter,
@@ -213,12 +223,22 @@ class Plan:
     @property
     def settings(self) -> str:
         """Words, in Markdown, for where the parameters come from."""
-        own = ", ".join(f"`{name}` = `{value}`" for name, value in self.fixed.items())
+        own = ", ".join(f"`{name}` = {literal(word(value))}" for name, value in self.fixed.items())
         return f"the `{self.profile}` profile" + (f" with {own}" if own else "")
 
     def finished(self) -> set[str]:
-        """Slots whose run is done and whose executed notebook is in place."""
-        return {slot for slot, run in self.runs.items() if run.mark(self.store).is_file()}
+        """Slots whose mark is there; `prepare` makes marks agree with executed notebooks."""
+        return {slot for slot, run in self.runs.items() if run.mark(self.folder).is_file()}
+
+    def executed_here(self) -> set[str]:
+        """Slots that a process of this plan has executed, in place of finding them done."""
+        found = set()
+        for slot in self.finished():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                mark = json.loads(self.runs[slot].mark(self.folder).read_text(encoding="utf-8"))
+                if mark["executed"]:
+                    found.add(slot)
+        return found
 
     @property
     def stage_mark(self) -> Path:
@@ -247,12 +267,14 @@ class Plan:
         return {slot: run.label for slot, run in self.runs.items()}
 
     def prepare(self) -> None:
-        """Write what the runs start from, and drop the marks of what is no longer there."""
+        """Write what the runs start from, and make marks say which executed notebooks are whole."""
         for run in self.runs.values():
-            code, mark = run.code(self.store), run.mark(self.store)
+            code, mark = run.code(self.store), run.mark(self.folder)
             if _text(code) != run.source:
                 write_whole(code, run.source)
-            if mark.is_file() and sealed.key(run.executed(self.store)) != run.key:
+            if sealed.key(run.executed(self.store)) == run.key:
+                write_whole(mark, mark_text(run.name, executed=False))
+            else:
                 mark.unlink(missing_ok=True)
         unfinished = self.finished() != set(self.runs)
         if unfinished:
@@ -276,6 +298,19 @@ class Plan:
         }
         write_whole(self.folder / FILE, json.dumps(content, indent=1))
         return self.folder / FILE
+
+
+def mark_text(name: str, *, executed: bool) -> str:
+    """Return what the mark of a finished run holds.
+
+    Parameters
+    ----------
+    name
+        The run.
+    executed
+        Whether the call that writes it has executed the run; else it found it done.
+    """
+    return json.dumps({"run": name, "executed": executed})
 
 
 def _text(path: Path) -> str:
@@ -349,7 +384,7 @@ def sweep_plan(
     """
     grid = {name: list(values) for name, values in axes.items()}
     points = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
-    labels = [" ".join(f"{name}={_short(value)}" for name, value in point.items()) for point in points]
+    labels = [" ".join(f"{name}={word(value)}" for name, value in point.items()) for point in points]
     overrides = [{**(fixed or {}), **point} for point in points]
     planned = plan_runs(layout, chapter, load_profile(layout, profile), overrides, shared=True, labels=labels)
     runs = {run.slot: run for run in planned}
@@ -357,12 +392,6 @@ def sweep_plan(
     own = dict(fixed or {})
     key = _site_key(layout, runs, profile, own)
     return Plan(layout, profile, SWEEP, layout.sweep(name), layout.runs, runs, key, grid, own)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ",".join(map(_short, value)) + "]"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _site_key(layout: Layout, runs: Mapping[str, Run], *settings: Any) -> str:

@@ -11,18 +11,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from spinscape.durable import private_files, put_in_place, settle, write_whole
 
 __all__ = [
     "BusyError",
+    "Stopped",
     "die_with_parent",
     "locked",
     "private_files",
     "put_in_place",
     "settle",
     "stop_group",
+    "stopped_by_signals",
     "write_whole",
 ]
 
@@ -31,6 +34,30 @@ _PR_SET_PDEATHSIG = 1
 
 class BusyError(RuntimeError):
     """Another process holds the lock."""
+
+
+class Stopped(BaseException):
+    """A signal asked the work to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Raise `Stopped` on SIGINT, SIGTERM and SIGHUP meanwhile."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from spinscape.companion.plan import REPOSITORY
-from spinscape.companion.processes import die_with_parent, put_in_place, settle
+from spinscape.companion.processes import die_with_parent, put_in_place, settle, write_whole
 from spinscape.companion.provenance import LIBRARY
 
 # What pages load from MathJax's folder: the loader that carries TeX and its fonts, and the TeX
@@ -108,8 +108,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="spinscape.companion.site")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--mark", type=Path, required=True)
+    parser.add_argument("--parent", type=int, help="process that has to be this one's parent")
     given = parser.parse_args(arguments)
     die_with_parent(signal.SIGTERM)()
+    if given.parent not in (None, os.getppid()):
+        return 1
     for old in given.mark.parent.glob("site-*"):
         old.unlink()
     try:
@@ -117,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SiteError as error:
         print(f"The site could not be built.\n{error}")
         return 1
-    given.mark.touch()
+    write_whole(given.mark, "")
     return 0
 
 

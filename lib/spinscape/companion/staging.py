@@ -8,13 +8,20 @@ pages that quote no numbers; links to the rest of the book become plain words.
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
-import re
-import shutil
 import signal
 import sys
+
+from spinscape.companion.processes import die_with_parent, put_in_place, settle, write_whole
+
+if __name__ == "__main__":
+    # Before the imports below, which take long enough for the parent to die meanwhile.
+    die_with_parent(signal.SIGTERM)()
+
+import argparse
+import importlib
+import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +34,6 @@ from spinscape.companion import chapters, pages, sealed
 from spinscape.companion.layout import BookError, Layout, files
 from spinscape.companion.links import Absent
 from spinscape.companion.plan import BOOK, FILE, PAGE, REPOSITORY, SWEEP, Plan, Run, read_plan
-from spinscape.companion.processes import die_with_parent
 from spinscape.companion.prose import fill
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
@@ -57,7 +63,7 @@ def stage(plan: Plan, *, ledger: Any = None) -> Path:
         that no run gave.
     """
     layout = plan.layout
-    done = {run.label: _executed(plan, run) for run in plan.runs.values()}
+    done = {slot: _executed(plan, run) for slot, run in plan.runs.items()}
     target = plan.folder / "src"
     aside = plan.folder / "src.part"
     shutil.rmtree(aside, ignore_errors=True)
@@ -69,15 +75,16 @@ def stage(plan: Plan, *, ledger: Any = None) -> Path:
         toc = {"format": "jb-book", "root": "index"}
     else:
         toc = _toc(plan)
-        _write_chapters(plan, aside, toc, done, ledger)
+        _write_chapters(plan, aside, toc, {plan.runs[slot].chapter: done[slot] for slot in done}, ledger)
     for source in layout.book.glob("*.bib"):
         shutil.copy(source, aside)
     if (layout.book / "_static").is_dir():
         shutil.copytree(layout.book / "_static", aside / "_static")
     (aside / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
     _write_config(layout, aside, os.environ.get(REPOSITORY, "") if plan.kind == BOOK else "")
+    settle(aside)
     shutil.rmtree(target, ignore_errors=True)
-    os.replace(aside, target)
+    put_in_place(aside, target)
     return target
 
 
@@ -109,6 +116,8 @@ def _write_chapters(
     repository = os.environ.get(REPOSITORY, "") if plan.kind == BOOK else ""
     everywhere: dict[str, Any] = {}
     for name, notebook in done.items():
+        # A shared run may have been made for a call at another profile.
+        notebook.metadata["spinscape"]["profile"] = plan.profile
         numbers = book.numbers(name)
         everywhere.update({f"{name}.{key}": value for key, value in numbers.items()})
         page = _page(layout, name, notebook, numbers, book, absent)
@@ -245,8 +254,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--mark", type=Path, required=True)
+    parser.add_argument("--parent", type=int, help="process that has to be this one's parent")
     given = parser.parse_args(arguments)
-    die_with_parent(signal.SIGTERM)()
+    if given.parent not in (None, os.getppid()):
+        return 1
     given.mark.parent.mkdir(parents=True, exist_ok=True)
     for old in (*given.mark.parent.glob("stage-*"), *given.mark.parent.glob("site-*")):
         old.unlink()
@@ -255,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (BookError, ValueError, OSError) as error:
         print(f"The book could not be staged.\n{error}")
         return 1
-    given.mark.touch()
+    write_whole(given.mark, "")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Table:
     columns
         ``state``, the axes' names, then what the runs recorded: ``claim.name`` with ``.low``,
         ``.high`` and ``.n`` where there are any, ``claim.verdict``, and the free values by their
-        own names.
+        own names, or ``value.name`` where that is taken; a number that is not finite is NaN.
     rows
         As many entries as columns; None where a run recorded nothing of that name.
     """
@@ -54,19 +55,16 @@ class Table:
         return text.getvalue()
 
 
-def word(value: Any) -> str:
-    """Return a value as it is written on the command line."""
-    if isinstance(value, list):
-        return "[" + ",".join(map(word, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _entry(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool | list):
         return json.dumps(value)
-    return repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return repr(value)
+    text = str(value)
+    # A spreadsheet would take it for a formula.
+    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text
 
 
 def make_table(plan: Plan, done: Mapping[str, NotebookNode]) -> Table:
@@ -77,14 +75,14 @@ def make_table(plan: Plan, done: Mapping[str, NotebookNode]) -> Table:
     plan
         A plan of the kind `plan.SWEEP`.
     done
-        Label of a run -> its executed notebook; the others' rows are empty and marked so.
+        Slot of a run -> its executed notebook; the others' rows are empty and marked so.
     """
-    recorded = {run.label: _recorded(plan, run, done.get(run.label)) for run in plan.runs.values()}
+    recorded = {slot: _recorded(plan, run, done.get(slot)) for slot, run in plan.runs.items()}
     names = list(dict.fromkeys(name for record in recorded.values() for name in record))
     rows = []
-    for run in plan.runs.values():
-        record = recorded[run.label]
-        state = DONE if run.label in done else MISSING
+    for slot, run in plan.runs.items():
+        record = recorded[slot]
+        state = DONE if slot in done else MISSING
         point = [run.parameters[name] for name in plan.axes]
         rows.append([state, *point, *(record.get(name) for name in names)])
     return Table(plan.axes, ["state", *plan.axes, *names], rows)
@@ -107,7 +105,11 @@ def _recorded(plan: Plan, run: Run, notebook: NotebookNode | None) -> dict[str, 
         claims = {k: c for k, c in ledger.load_claims(path).items() if c.chapter == run.chapter}
         verdicts = ledger.judge(claims, {run.chapter: left})
         found |= {f"{claim}.verdict": verdict.outcome for claim, verdict in verdicts.items()}
-    return found | left.values
+    taken = {"state", *plan.axes, *found}
+    for name, value in left.values.items():
+        # What is recorded as None is a number that is not finite.
+        found[f"value.{name}" if name in taken else name] = math.nan if value is None else value
+    return found
 
 
 def write_table(plan: Plan, done: Mapping[str, NotebookNode]) -> Path:

@@ -11,8 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from spinscape import statistics
 from spinscape.companion import plotting
-from spinscape.companion.sweep import Table, word
+from spinscape.companion.layout import word
+from spinscape.companion.sweep import Table
 
 SEED = "seed"
 """An axis of this name holds repetitions: its values share a series, and a line joins their means."""
@@ -61,7 +63,8 @@ def draw(table: Table, panels: Mapping[str, str], path: Path) -> None:
     figure, axes = plt.subplots(rows, columns, figsize=(8.2, 2.6 * rows), squeeze=False)
     across, series = split_axes(table.axes)
     values = table.axes[across]
-    numeric = are_numbers(values)
+    alone = across == SEED
+    numeric = are_numbers(values) and not alone
     places = np.array(values, float) if numeric else np.arange(len(values), dtype=float)
     logarithmic = numeric and places.min() > 0 and places.max() / places.min() >= _LOGARITHMIC
     x = np.array([places[values.index(value)] for value in table.column(across)])
@@ -73,7 +76,11 @@ def draw(table: Table, panels: Mapping[str, str], path: Path) -> None:
             here = np.array([other == group for other in groups])
             label = ", ".join(f"{n} {value}" for n, value in zip(series, group, strict=True))
             y, low, high = (part[here] for part in _column(table, column))
-            _series(at, x[here], aside[here], y, low, high, label, colour)
+            _runs(at, aside[here], y, low, high, colour)
+            if alone:
+                _mean(at, y, colour)
+            else:
+                _line(at, x[here], y, label, colour)
         at.set(xlabel=across, ylabel=name)
         if logarithmic:
             at.set_xscale("log")
@@ -121,14 +128,24 @@ def spread(x: Any, logarithmic: bool = False) -> Any:
     return np.exp(moved) if logarithmic else moved
 
 
-def _series(at: Axes, x: Any, aside: Any, y: Any, low: Any, high: Any, label: str, colour: Any) -> None:
-    """Draw the runs' values with their intervals, and a line through the means at each place."""
-    arms = np.clip([y - low, high - y], 0, None)
-    known = np.isfinite(arms).all(axis=0)
-    bars = {"fmt": "none", "ecolor": colour, "elinewidth": 1.0, "alpha": 0.45}
-    at.errorbar(aside[known], y[known], yerr=arms[:, known], **bars)
-    at.plot(aside, y, "o", color=colour, ms=3.5, alpha=0.7)
+def _runs(at: Axes, x: Any, y: Any, low: Any, high: Any, colour: Any) -> None:
+    """Draw the runs' values with the intervals that they recorded."""
+    at.vlines(x, low, high, color=colour, lw=1.0, alpha=0.45)
+    at.plot(x, y, "o", color=colour, ms=3.5, alpha=0.7)
+
+
+def _line(at: Axes, x: Any, y: Any, label: str, colour: Any) -> None:
+    """Join the means of the runs at each place."""
     finite = np.isfinite(y)
     ordered = np.unique(x[finite])
-    means = [y[finite & (x == place)].mean() for place in ordered]
-    at.plot(ordered, means, color=colour, lw=1.2, label=label)
+    at.plot(
+        ordered, [y[finite & (x == place)].mean() for place in ordered], color=colour, lw=1.2, label=label
+    )
+
+
+def _mean(at: Axes, y: Any, colour: Any) -> None:
+    """Draw the mean over repetitions, with its 95% interval as a band."""
+    found = statistics.mean(y[np.isfinite(y)]) if np.isfinite(y).sum() > 1 else None
+    if found is not None:
+        at.axhline(float(found.value), color=colour, lw=1.2)
+        at.axhspan(float(found.low), float(found.high), color=colour, alpha=0.15, lw=0)

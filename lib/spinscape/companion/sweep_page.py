@@ -10,10 +10,11 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from spinscape.companion import ledger
+from spinscape.companion.layout import word
 from spinscape.companion.ledger_page import chapter_title
-from spinscape.companion.pages import seconds
+from spinscape.companion.pages import literal, seconds
 from spinscape.companion.plan import Plan
-from spinscape.companion.sweep import TABLE, Table, make_table, word, write_table
+from spinscape.companion.sweep import TABLE, Table, make_table, write_table
 from spinscape.companion.sweep_figure import SEED, are_numbers, draw
 
 _REST = "Other numbers"
@@ -30,7 +31,7 @@ def write_pages(plan: Plan, done: Mapping[str, NotebookNode], target: Path) -> N
     plan
         A plan of the kind `plan.SWEEP`.
     done
-        Label of a run -> its executed notebook.
+        Slot of a run -> its executed notebook.
     target
         The folder that Jupyter Book will read.
     """
@@ -65,14 +66,17 @@ def _chapter(plan: Plan) -> str:
 def _head(plan: Plan, table: Table) -> str:
     sizes = " x ".join(str(len(values)) for values in plan.axes.values())
     axes = "\n".join(
-        f"| `{name}` | {', '.join(f'`{word(value)}`' for value in values)} |"
+        f"| `{name}` | {', '.join(literal(word(value)) for value in values)} |"
         for name, values in plan.axes.items()
     )
-    repeated = (
-        f"The values of `{SEED}` are repetitions: a line joins their means.\n"
-        if SEED in plan.axes and len(plan.axes) > 1
-        else ""
-    )
+    repeated = ""
+    if list(plan.axes) == [SEED]:
+        repeated = (
+            f"The values of `{SEED}` are repetitions: a line stands at their mean, "
+            "and the band is the 95% interval of that mean.\n"
+        )
+    elif SEED in plan.axes:
+        repeated = f"The values of `{SEED}` are repetitions: a line joins their means.\n"
     return f"""# Sweep of *{chapter_title(_chapter(plan))}*
 
 {len(table.rows)} runs ({sizes}), every other parameter {plan.settings}.
@@ -83,11 +87,11 @@ def _head(plan: Plan, table: Table) -> str:
 
 {{download}}`The table as CSV <{TABLE}>` has a row per run and keeps every bit of every number.
 
-```sh
+````sh
 {command(plan)}
-```
+````
 
-Points are what each run recorded, and bars are that run's own 95% intervals.
+Points are what each run recorded, and bars are the intervals that it recorded with them.
 {repeated}A verdict is that of its run alone.
 With {len(table.rows)} runs at hand, the one that looks best is no evidence.
 """
@@ -135,9 +139,11 @@ def _figure(label: str, title: str, panels: Mapping[str, str], table: Table) -> 
 
 def _runs(plan: Plan, done: Mapping[str, NotebookNode]) -> str:
     rows = []
-    for run in plan.runs.values():
-        about = done[run.label].metadata["spinscape"] if run.label in done else {}
+    for slot, run in plan.runs.items():
+        about = done[slot].metadata["spinscape"] if slot in done else {}
+        device = ledger.read(done[slot]).stamp.get("device", "") if slot in done else ""
         duration = seconds(about["duration"]) if about else "missing"
-        rows.append(f"| `{run.label}` | {duration} | `{about.get('commit', '')}` | `{run.key}` |")
+        cells = (literal(run.label), duration, literal(device), literal(about.get("commit", "")), run.key)
+        rows.append(f"| {' | '.join(cells)} |")
     table = "\n".join(rows)
-    return f"## Runs\n\n| point | duration | commit | key |\n|:--|--:|:--|:--|\n{table}\n"
+    return f"## Runs\n\n| point | duration | device | commit | key |\n|:--|--:|:--|:--|:--|\n{table}\n"

@@ -42,7 +42,9 @@ TROUBLES = (
         text=r"can't allocate memory|Cannot allocate memory|Unable to allocate",
         advice="The machine's memory does not suffice. Give fewer networks, a smaller one or fewer images.",
     ),
-    Trouble(exceptions=("DataError", "ParameterError", "DeadKernelError", "Stopped", "Busy", "DiskError")),
+    Trouble(
+        exceptions=("DataError", "ParameterError", "DeadKernelError", "Stopped", "BookError", "DiskError")
+    ),
 )
 
 
