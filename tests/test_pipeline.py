@@ -200,7 +200,7 @@ def test_a_dead_kernel_and_unknown_numbers_are_reported(failing):
     _, run = build(layout)
     assert run.returncode == 1
     assert (
-        "beta failed in cell 2 of 2: DeadKernelError: the kernel ended with exit code 3 while" in run.stdout
+        "beta failed in cell 2 of 2: DeadKernelError: the kernel ended with exit code 3 before" in run.stdout
     )
     (layout.book / "beta.md").write_text(BETA + "\n{{ parameters.nam }}\n", encoding="utf-8")
     _, run = build(layout)
