@@ -51,7 +51,8 @@ def test_the_full_campaign_has_what_it_promises():
     groups = [case.group for case in cases]
     assert len({case.name for case in cases}) == len(cases)
     for group, count in {"kills of a build": 30, "kills of a run": 4, "kills of a sweep": 4,
-                         "kills in a long cell": 4, "bad parameters": 25, "bad data files": 15}.items():  # fmt: skip
+                         "kills in a long cell": 4, "bad parameters": 25,
+                         "bad data files": 15}.items():  # fmt: skip
         assert groups.count(group) >= count
     targets = {(strike[1], strike[2]) for case in cases if case.function is kills.kill
                for strike in case.arguments[0]}  # fmt: skip
