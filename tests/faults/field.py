@@ -30,6 +30,8 @@ class Field:
         For everything random.
     data
         Folder with real data sets; empty where there is none.
+    toy
+        Whether the builds are of the small book.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class Field:
     short: bool
     seed: int
     data: str = ""
+    toy: bool = False
     references: dict[str, Reference] = field(default_factory=dict)
 
     @property
@@ -57,8 +60,8 @@ class Field:
         }[name]
 
     def is_toy(self, name: str) -> bool:
-        """Whether a name stands for the small book; in the short form all that is built is that one."""
-        return name == "toy" or (self.short and name != "real")
+        """Whether a name stands for the small book."""
+        return name == "toy" or (self.toy and name in ("build", "tiny"))
 
     def prepare(self, name: str) -> Reference:
         """Make an undisturbed call once, in a copy with compiled modules and a warm home."""
