@@ -213,7 +213,13 @@ def aim(field: Field, case: Case, state: str, target: str, number: int) -> list[
             for mark in at.glob("made/site-*"):
                 mark.unlink()
         patterns = {"memo": "../memo/.*part", "site mark": "html/index.html"}
-        at_state(book, reference, lambda: any(at.glob(patterns.get(state, state))), target, number, row)
+
+        def there() -> bool:
+            if state == "kernel":
+                return bool(victims(book, KERNEL))
+            return any(at.glob(patterns.get(state, state)))
+
+        at_state(book, reference, there, target, number, row)
         row.when += f" (aimed at {state})"
         check_next(book, reference, row)
     return [row]
@@ -265,6 +271,7 @@ def cases(count: int, seed: int, *, short: bool) -> list[Case]:
         ("site.part", STEP, kill_number), ("site.part/_build/html/index.html", STEP, term),
         ("html.old", ALL, kill_number), ("html.old", COMMAND, term),
         ("html.old", STEP, kill_number), ("site mark", ALL, kill_number),
+        ("site mark", COMMAND, int(signal.SIGINT)), ("kernel", KERNEL, kill_number),
         ("memo", ALL, kill_number), ("memo", KERNEL, kill_number), ("executed/*.ipynb", ALL, kill_number),
         (".snakemake", COMMAND, term), (".lock", COMMAND, int(signal.SIGINT)),
     ]  # fmt: skip
