@@ -70,7 +70,8 @@ def carry_out(field: Field, cases: list[Case], jobs: int) -> list[Row]:
     for name in dict.fromkeys(name for case in cases for name in case.needs):
         begin = time.monotonic()
         reference = field.prepare(name)
-        tell(f"undisturbed: spinscape {' '.join(reference.words)}: {time.monotonic() - begin:.1f} s")
+        if reference.words:
+            tell(f"undisturbed: spinscape {' '.join(reference.words)}: {time.monotonic() - begin:.1f} s")
     rows: list[Row] = []
     if jobs == 1:
         for case in cases:
@@ -102,6 +103,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, help="cases side by side (1; 2 in the short form)")
     parser.add_argument("--only", default="", metavar="NAME,...", help="groups or cases that begin so")
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--toy", action="store_true", help="build the small book (so does the short form)")
     parser.add_argument("--profile", help="of the killed builds (quick; tiny in the short form)")
     parser.add_argument("--output", type=Path, help="a file for the table")
     given = parser.parse_args(arguments[1:])
@@ -115,7 +117,8 @@ def main(arguments: list[str]) -> int:
         profile = given.profile or ("tiny" if given.short else "quick")
         jobs = given.jobs or (2 if given.short else 1)
         data = os.environ.get("SPINSCAPE_DATA", "")
-        rows = carry_out(Field(folder, profile, given.short, given.seed, data), cases, jobs)
+        toy = given.toy or given.short
+        rows = carry_out(Field(folder, profile, given.short, given.seed, data, toy), cases, jobs)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     text = markdown(rows, f"Fault campaign, seed {given.seed}, {(time.monotonic() - begin) / 60:.0f} minutes")

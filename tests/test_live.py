@@ -158,11 +158,23 @@ def test_a_snakemake_that_was_ended_is_named(code, log, message, tmp_path):
     assert said == "" if message is None else message in said
 
 
+def test_notes_on_jobs_that_were_cut_off_go_when_all_is_made(tmp_path):
+    made = plan.book_plan(make_book(tmp_path), "quick")
+    note = made.folder / ".snakemake" / "incomplete" / "bWFkZQ=="
+    note.parent.mkdir(parents=True)
+    note.touch()
+    building._tidy(made)
+    assert not note.exists()
+
+
 def test_a_step_that_was_ended_is_named(tmp_path):
     made = plan.book_plan(make_book(tmp_path), "quick")
     log = made.folder / "logs" / f"site-{made.site_key}.log"
     log.parent.mkdir(parents=True)
-    log.write_text("\n", encoding="utf-8")
-    assert building._problem(made, log).startswith("Building the site was ended from outside.")
+    for text in ("\n", "much\nbuild succeeded.\n"):
+        log.write_text(text, encoding="utf-8")
+        assert building._problem(made, log).startswith("Building the site was ended from outside.")
+    log.write_text("build succeeded.\nTraceback\nValueError: no", encoding="utf-8")
+    assert building._problem(made, log).startswith("build succeeded.\nTraceback\nValueError: no")
     log.write_text("much\nThe site could not be built.\nWARNING: no", encoding="utf-8")
     assert building._problem(made, log).startswith("The site could not be built.\nWARNING: no")

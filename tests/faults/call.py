@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import dataclasses
 import json
@@ -144,9 +145,9 @@ class Book:
                     found.append(process)
         return found
 
-    def orphans(self) -> int:
+    def orphans(self, patience: float = _ORPHANS_MAY_TAKE) -> int:
         """Wait for the processes of a call that has ended, end those that stay, and count them."""
-        deadline = time.monotonic() + _ORPHANS_MAY_TAKE
+        deadline = time.monotonic() + patience
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.1)
         self.kill_all()
@@ -257,20 +258,32 @@ class Reference:
         return str(found[0].parent.relative_to(self.book.built))
 
 
-def make_reference(folder: Path, home: Path, words: tuple[str, ...]) -> Reference:
-    """Make a copy of the book and call the command in it, undisturbed."""
-    book = new_book(folder, home)
+def make_reference(
+    folder: Path, home: Path, words: tuple[str, ...], write: Callable[[Path], object] = copy_book
+) -> Reference:
+    """Write a book and call the command in it, undisturbed; without words only compile its modules."""
+    book = new_book(folder, home, write=write)
+    if not words:
+        compileall.compile_dir(book.root / "lib", quiet=2)
+        return Reference(words, book, 0.0, "", set())
     done = book.call(*words)
     if done.code:
         raise RuntimeError(f"the undisturbed call failed: {done.out}{done.err}")
     return Reference(words, book, done.seconds, book.values(), book.listing())
 
 
-def new_book(folder: Path, home: Path, source: Book | None = None, *, built: bool = False) -> Book:
-    """Make a copy of the book; of another copy with its compiled modules and, if wished, its build."""
+def new_book(
+    folder: Path,
+    home: Path,
+    source: Book | None = None,
+    *,
+    built: bool = False,
+    write: Callable[[Path], object] = copy_book,
+) -> Book:
+    """Write a book, or copy one with its compiled modules and, if wished, its build."""
     book = Book(folder, home)
     if source is None:
-        copy_book(book.root)
+        write(book.root)
     else:
         ignore = None if built else shutil.ignore_patterns("_build")
         shutil.copytree(source.root, book.root, ignore=ignore)

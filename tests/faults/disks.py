@@ -194,7 +194,7 @@ def full_temporary(field: Field, case: Case) -> list[Row]:
 
 def cases(*, short: bool) -> list[Case]:
     """List the disks."""
-    sizes: tuple[float, ...] = (12.0,) if short else (0.3, 1.1, 1.5, 2.0, 4.0, 8.0, 16.0, 30.0)
+    sizes: tuple[float, ...] = (6.0,) if short else (0.3, 1.1, 1.5, 2.0, 4.0, 8.0, 16.0, 30.0)
     found = [Case(f"full-{k}", FULL, small, (int(s * _MIB),)) for k, s in enumerate(sizes)]
     states = [
         ("progress/*.json", "starting"), ("progress/*.json", "cell 5"), ("progress/*.json", "cell 14"),

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bookcopy import CHAPTER
+from bookcopy import CHAPTER, copy_book
 from faults.call import Book, Reference, borrowed, make_reference, new_book
 from faults.table import Row
+from faults.toy import make_toy
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Field:
         For everything random.
     data
         Folder with real data sets; empty where there is none.
+    toy
+        Whether the builds are of the small book.
     """
 
     folder: Path
@@ -36,6 +39,7 @@ class Field:
     short: bool
     seed: int
     data: str = ""
+    toy: bool = False
     references: dict[str, Reference] = field(default_factory=dict)
 
     @property
@@ -44,23 +48,30 @@ class Field:
         return self.folder / "home"
 
     def words(self, name: str) -> tuple[str, ...]:
-        """Words of the command behind a name."""
+        """Words of the command behind a name; none where the book is only there."""
         tiny = ("--profile", "tiny")
         return {
+            "real": (),
+            "toy": ("build", *tiny),
             "build": ("build", "--profile", self.profile),
             "tiny": ("build", *tiny),
             "run": ("run", CHAPTER, "seed=5", *tiny),
             "sweep": ("sweep", CHAPTER, "hidden=8,12", "seed=3", *tiny),
         }[name]
 
+    def is_toy(self, name: str) -> bool:
+        """Whether a name stands for the small book."""
+        return name == "toy" or (self.toy and name in ("build", "tiny"))
+
     def prepare(self, name: str) -> Reference:
         """Make an undisturbed call once, in a copy with compiled modules and a warm home."""
-        for known in list(self.references.values()):
-            if known.words == self.words(name):
+        for other, known in list(self.references.items()):
+            if known.words == self.words(name) and self.is_toy(other) == self.is_toy(name):
                 self.references[name] = known
         if name not in self.references:
             folder = self.folder / f"reference-{name}"
-            self.references[name] = make_reference(folder, self.home, self.words(name))
+            write = make_toy if self.is_toy(name) else copy_book
+            self.references[name] = make_reference(folder, self.home, self.words(name), write)
         return self.references[name]
 
     @contextlib.contextmanager

@@ -22,7 +22,7 @@ def spoilt(field: Field, case: Case, name: str, run: bool, then_good: bool) -> l
     """Call with a spoilt file, and with the good one after it where that is wished."""
     way = WAYS[name]
     row = Row(GROUP, f"{way.dataset}: {name}", "run" if run else "data")
-    with field.book(case.name) as book:
+    with field.book(case.name, "real") as book:
         folder = book.folder / "data"
         good = real(field, way)
         path = write(way, folder, good)
@@ -85,6 +85,6 @@ def cases(*, short: bool) -> list[Case]:
         runs = {name: run for name, run in runs.items() if name != "unreadable"}
     good = next(name for name, run in runs.items() if run)
     return [
-        Case(f"data-{number:02d}", GROUP, spoilt, (name, run, name == good and not short))
+        Case(f"data-{number:02d}", GROUP, spoilt, (name, run, name == good and not short), ("real",))
         for number, (name, run) in enumerate(runs.items())
     ]

@@ -15,6 +15,7 @@ import psutil
 from faults.call import Book, Done, Reference, Running, wait_until
 from faults.field import Case, Field
 from faults.table import Row
+from faults.toy import LONG_CELL
 
 COMMAND, ENGINE, CHAPTER, KERNEL, STEP, ALL = (
     "command",
@@ -32,6 +33,9 @@ KINDS = (
     (COMMAND, signal.SIGHUP), (ENGINE, signal.SIGTERM), (COMMAND, signal.SIGKILL), (ALL, signal.SIGKILL),
 )  # fmt: skip
 _BEFORE_ALL = 3.0
+
+# Shorter than what is left of the long cell, and than building the site after it.
+_AT_ONCE = 2.0
 STOPPED = "Stopped. The next call goes on from here."
 _WORDS = {
     ENGINE: r" -m snakemake .*--snakefile",
@@ -209,8 +213,29 @@ def aim(field: Field, case: Case, state: str, target: str, number: int) -> list[
             for mark in at.glob("made/site-*"):
                 mark.unlink()
         patterns = {"memo": "../memo/.*part", "site mark": "html/index.html"}
-        at_state(book, reference, lambda: any(at.glob(patterns.get(state, state))), target, number, row)
+
+        def there() -> bool:
+            if state == "kernel":
+                return bool(victims(book, KERNEL))
+            return any(at.glob(patterns.get(state, state)))
+
+        at_state(book, reference, there, target, number, row)
         row.when += f" (aimed at {state})"
+        check_next(book, reference, row)
+    return [row]
+
+
+def alone(field: Field, case: Case, target: str, number: int) -> list[Row]:
+    """Strike inside a long cell: what the struck process started must be gone before the cell would end."""
+    row = Row(case.group, "")
+    reference = field.references["toy"]
+    with field.book(case.name, "toy") as book:
+        in_cell = f"cell {LONG_CELL}"
+        done = at_state(book, reference, lambda: book.state("tiny") == in_cell, target, number, row)
+        row.orphans = book.orphans(_AT_ONCE)
+        row.expect(done.code != 0, "the call was not stopped")
+        went_on = any(not name.startswith("memo/") for name in book.kept())
+        row.expect(not went_on, "the chapter went on to its end")
         check_next(book, reference, row)
     return [row]
 
@@ -246,11 +271,17 @@ def cases(count: int, seed: int, *, short: bool) -> list[Case]:
         ("site.part", STEP, kill_number), ("site.part/_build/html/index.html", STEP, term),
         ("html.old", ALL, kill_number), ("html.old", COMMAND, term),
         ("html.old", STEP, kill_number), ("site mark", ALL, kill_number),
-        ("memo", ALL, kill_number), ("memo", KERNEL, kill_number),
+        ("site mark", COMMAND, int(signal.SIGINT)), ("kernel", KERNEL, kill_number),
+        ("memo", ALL, kill_number), ("memo", KERNEL, kill_number), ("executed/*.ipynb", ALL, kill_number),
         (".snakemake", COMMAND, term), (".lock", COMMAND, int(signal.SIGINT)),
     ]  # fmt: skip
     for number, (state, target, how) in enumerate(aimed):
         found.append(Case(f"aim-{number:02d}", "aimed kills", aim, (state, target, how)))
+    lonely = [(COMMAND, kill_number)] if short else [
+        (COMMAND, kill_number), (COMMAND, term), (ENGINE, kill_number), (CHAPTER, kill_number)
+    ]  # fmt: skip
+    for number, how_struck in enumerate(lonely):
+        found.append(Case(f"alone-{number}", "kills in a long cell", alone, how_struck, ("toy",)))
     if short:
         return found
     found.append(Case("between", "aimed kills", between))

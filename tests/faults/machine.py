@@ -37,7 +37,7 @@ def no_data(field: Field, case: Case) -> list[Row]:
     if Path("/usr/share/datasets/mnist").exists():
         row.left_out = "this machine has MNIST from its distribution"
         return [row]
-    with field.book(case.name) as book:
+    with field.book(case.name, "real") as book:
         words = ("run", CHAPTER, "dataset=mnist", "--profile", "tiny")
         done = book.call(*words, before=before, **places(book, book.folder / "nothing"))
         row.code, row.said, row.seconds = done.code, done.said, done.seconds
@@ -140,7 +140,7 @@ def make_group(name: str) -> Path | None:
 
 def cases(*, short: bool) -> list[Case]:
     """List what is tried."""
-    found = [Case("offline-data", NETWORK, no_data)]
+    found = [Case("offline-data", NETWORK, no_data, (), ("real",))]
     if short:
         return found
     return [

@@ -23,7 +23,7 @@ _SHORT = ("hiden=32", "hidden=many", "hidden=0", "dataset=fashion-mnits", "sigma
 def refuse(field: Field, case: Case, words: tuple[str, ...], parts: tuple[str, ...]) -> list[Row]:
     """Call with bad words; one line, nothing made, nothing started."""
     row = Row(GROUP, " ".join(word if len(word) < 40 else f"{word[:30]}..." for word in words))
-    with field.book(case.name) as book:
+    with field.book(case.name, "real") as book:
         done = book.call(*words)
         row.code, row.said, row.seconds = done.code, done.said, done.seconds
         row.expect(done.code == 2, f"exit code {done.code}")
@@ -43,4 +43,6 @@ def cases(*, short: bool) -> list[Case]:
     every += list(_ELSEWHERE)
     if short:
         every = [entry for entry in every if entry[0][-1] in _SHORT]
-    return [Case(f"words-{number:02d}", GROUP, refuse, entry) for number, entry in enumerate(every)]
+    return [
+        Case(f"words-{number:02d}", GROUP, refuse, entry, ("real",)) for number, entry in enumerate(every)
+    ]

@@ -42,6 +42,7 @@ CORES = "SPINSCAPE_CORES"
 _TAIL = 15
 _CANCEL_SECONDS = 30.0
 _ASKED_TO_END = "Will exit after finishing currently running jobs"
+_SPHINX_DONE = "build succeeded"
 _GO_ON = "The next call goes on from here."
 _LOG_NAME = re.compile(r".+-([0-9a-f]{16})\.\w+")
 
@@ -402,8 +403,10 @@ def _duration(path: Path) -> float:
 def _tidy(plan: Plan) -> None:
     """Remove code, logs and partial results of runs that are no longer part of the book.
 
+    Snakemake's notes on jobs that were cut off go too: all of the plan is made.
     Beside a page or a sweep only the logs of earlier sites go: their runs are shared.
     """
+    shutil.rmtree(plan.folder / ".snakemake" / "incomplete", ignore_errors=True)
     keys = {run.key for run in plan.runs.values()} | {plan.site_key}
     for name in ("code", "logs") if plan.kind == BOOK else ("logs",):
         for path in (plan.folder / name).glob("*"):
@@ -422,7 +425,9 @@ def _problem(plan: Plan, log: Path) -> str:
             text = path.read_text(encoding="utf-8", errors="replace")
             head = "The site could not be built." if step == "site" else "The book could not"
             start = text.rfind(head)
-            said = text[start:].strip() if start >= 0 else _tail(text)
+            # A step that came so far and tells of no error was ended while it put the site in place.
+            ended = _SPHINX_DONE in text and "Traceback" not in text
+            said = text[start:].strip() if start >= 0 else "" if ended else _tail(text)
             work = "Building the site" if step == "site" else "Staging the pages"
             return f"{said or f'{work} was ended from outside. {_GO_ON}'}\nLog: {path}"
     return f"{_tail(log.read_text(encoding='utf-8', errors='replace'))}\nLog: {log}"
