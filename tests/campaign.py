@@ -124,6 +124,7 @@ def main(arguments: list[str]) -> int:
     text = markdown(rows, f"Fault campaign, seed {given.seed}, {(time.monotonic() - begin) / 60:.0f} minutes")
     print(text)
     if given.output:
+        given.output.parent.mkdir(parents=True, exist_ok=True)
         given.output.write_text(text, encoding="utf-8")
     return int(failed(rows))
 
