@@ -47,6 +47,8 @@ def test_the_book_is_found_from_a_folder_inside(layout):
         (["data", "mnits"], "unknown data set 'mnits'. Did you mean 'mnist'?"),
         (["build", "--cores", "0"], "Invalid value for '--cores'"),
         (["biuld"], "No such command 'biuld'"),
+        (["run", "alpha", "--", "width=3"], "'width=3': what follows -- is for Snakemake"),
+        (["run", "alpha", "--root", "/"], "no _toc.yml in /"),
         (["build", "--profil", "quick"], "No such option"),
     ],
 )
@@ -75,7 +77,7 @@ def test_outside_a_book_the_repository_is_used(tmp_path):
 
 def test_a_bad_number_of_cores_is_one_message(layout):
     run = spinscape("build", root=layout.root, SPINSCAPE_CORES="many")
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert run.stderr.strip() == "spinscape: SPINSCAPE_CORES='many' is no positive number"
 
 

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from spinscape.companion import build as building
 from spinscape.companion import plan
-from spinscape.companion.build import BuildError, Outcome, describe, executor, is_remote, side_by_side
+from spinscape.companion.build import Outcome, describe, executor, is_remote, side_by_side
 from spinscape.companion.live import Display, Row, read_rows
+from spinscape.companion.parameters import ParameterError
 from toybook import make_book
 
 
@@ -71,7 +72,7 @@ def test_chapters_side_by_side_are_at_most_the_cpus(monkeypatch):
     monkeypatch.setenv("SPINSCAPE_CORES", "1")
     assert side_by_side() == 1
     monkeypatch.setenv("SPINSCAPE_CORES", "-1")
-    with pytest.raises(BuildError, match="SPINSCAPE_CORES"):
+    with pytest.raises(ParameterError, match="SPINSCAPE_CORES"):
         side_by_side()
 
 

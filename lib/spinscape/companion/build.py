@@ -25,6 +25,7 @@ from spinscape.companion.homeless import stand_ins
 from spinscape.companion.layout import Layout
 from spinscape.companion.live import Display, read_rows
 from spinscape.companion.pages import seconds
+from spinscape.companion.parameters import ParameterError
 from spinscape.companion.plan import BOOK, PAGE, SWEEP, Plan, Run, book_plan
 from spinscape.companion.processes import (
     BusyError,
@@ -40,7 +41,8 @@ from spinscape.companion.troubles import trouble
 CORES = "SPINSCAPE_CORES"
 
 _TAIL = 15
-_CANCEL_SECONDS = 30.0
+_CANCEL_SECONDS = 15.0
+_PATIENCE, _PATIENCE_ELSEWHERE = 10.0, 2.0
 _ASKED_TO_END = "Will exit after finishing currently running jobs"
 _SPHINX_DONE = "build succeeded"
 _GO_ON = "The next call goes on from here."
@@ -98,7 +100,7 @@ def side_by_side(wanted: int | None = None) -> int:
         return min(wanted, usable or 1)
     asked = os.environ.get(CORES, "")
     if asked and not re.fullmatch("0*[1-9][0-9]{0,5}", asked):
-        raise BuildError(f"{CORES}={asked!r} is no positive number")
+        raise ParameterError(f"{CORES}={asked!r} is no positive number")
     return min(int(asked), usable or 1) if asked else (usable or 1)
 
 
@@ -149,8 +151,12 @@ def carry_out(
 
     Raises
     ------
+    ParameterError
+        If the number of cores makes no sense.
     BuildError
-        If another call makes the same, or nothing can be written.
+        If another call makes the same.
+    DiskError
+        If nothing can be written.
     Stopped
         On SIGINT, SIGTERM and SIGHUP, after everything that ran has been stopped.
     """
@@ -205,12 +211,13 @@ def _locked_build(plan: Plan, cores: int | None, extra: Sequence[str], console: 
     if outcome.ok and plan.site_mark.is_file():
         _tidy(plan)
         outcome.index = plan.index
+        plan.distrust_pages()
     elif outcome.ok:
         outcome.problem = f"Snakemake was asked for something else than the site: {log}"
     elif not outcome.failures and not outcome.disk:
         outcome.problem = outcome.problem or _problem(plan, log)
     if plan.kind == SWEEP and plan.finished():
-        outcome.table = _table(plan)
+        outcome.table = _table(plan, [report["slot"] for report in outcome.failures])
     return outcome
 
 
@@ -248,11 +255,11 @@ def _clear(store: Path, slot: str) -> None:
             (store / name).unlink(missing_ok=True)
 
 
-def _table(plan: Plan) -> Path:
+def _table(plan: Plan, failed: Sequence[str] = ()) -> Path:
     """Write the table over the runs that are done, and return where it is."""
     done = {slot: sealed.read(plan.runs[slot].executed(plan.store)) for slot in plan.runs
             if slot in plan.finished()}  # fmt: skip
-    return sweep.write_table(plan, done)
+    return sweep.write_table(plan, done, failed)
 
 
 def _failures(plan: Plan) -> list[dict[str, Any]]:
@@ -262,7 +269,7 @@ def _failures(plan: Plan) -> list[dict[str, Any]]:
     for run, row in zip(plan.runs.values(), rows, strict=True):
         path = plan.store / "failed" / f"{run.slot}.json"
         log = plan.store / "logs" / f"{run.name}.log"
-        about = {"label": run.label, "log": str(log)}
+        about = {"label": run.label, "slot": run.slot, "log": str(log)}
         if path.is_file():
             found.append(json.loads(path.read_text(encoding="utf-8")) | about)
         elif row.state in ("starting", "running", "stopped") or _failed(plan, run):
@@ -368,12 +375,14 @@ def _run_snakemake(
             if not stopping:
                 _show(display, plan, fresh)
         if stopping and is_remote(extra):
-            # Upon this signal Snakemake cancels what it has sent elsewhere.
+            console.print("Stopping: jobs that were sent elsewhere are being cancelled.")
+            # Upon this signal Snakemake cancels them; a second one ends the waiting.
             process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_CANCEL_SECONDS)
+            deadline = time.monotonic() + _CANCEL_SECONDS
+            while process.poll() is None and len(stopping) == 1 and time.monotonic() < deadline:
+                time.sleep(0.1)
     finally:
-        stop_group(process.pid)
+        stop_group(process.pid, patience=_PATIENCE_ELSEWHERE if is_remote(extra) else _PATIENCE)
         if stopping and is_remote(extra):
             slurm.cancel(Path(output.name))
         for number, handler in before.items():
@@ -440,8 +449,14 @@ def _tail(text: str) -> str:
 def describe(outcome: Outcome) -> str:
     """Word how a call went, for a person at a terminal."""
     lines = [outcome.disk] if outcome.disk else []
+    told: dict[tuple[str, str], str] = {}
     for report in () if outcome.disk else outcome.failures:
         label = report["label"]
+        what = (report["exception"], report["value"])
+        if what in told:
+            lines += [f"{label} failed like {told[what]}.", f"Log: {report['log']}", ""]
+            continue
+        told[what] = label
         lines.append(f"{label} failed in cell {report['cell']} of {report['cells']}: "
                      f"{report['exception']}: {report['value']}")  # fmt: skip
         kind = trouble(report)

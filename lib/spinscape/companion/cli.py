@@ -14,7 +14,7 @@ from rich.text import Text
 
 from spinscape.companion.assignments import read_axes, read_values
 from spinscape.companion.disk import explain
-from spinscape.companion.layout import BookError, Layout, find_root, unknown
+from spinscape.companion.layout import BookError, Layout, find_root, shown, unknown
 from spinscape.companion.parameters import ParameterError, schema
 from spinscape.companion.processes import Stopped, stopped_by_signals
 
@@ -137,6 +137,11 @@ def _carry_out(make: Callable[[], Any], cores: int | None, extra: list[str] | No
 
 def _made(make: Callable[[], Any], cores: int | None, extra: list[str] | None) -> tuple[Any, Any]:
     try:
+        if extra and not extra[0].startswith("-"):
+            raise ParameterError(
+                f"{shown(extra[0])}: what follows -- is for Snakemake, whose options begin with -. "
+                "Parameters stand before --."
+            )
         plan = make()
     except (BookError, ParameterError) as error:
         _refuse(error)
@@ -146,6 +151,8 @@ def _made(make: Callable[[], Any], cores: int | None, extra: list[str] | None) -
 
     try:
         return building.carry_out(plan, cores=cores, extra=extra or (), console=Console()), plan
+    except ParameterError as error:
+        _refuse(error)
     except (building.BuildError, BookError) as error:
         _refuse(error, 1)
     except OSError as error:

@@ -30,10 +30,11 @@ def find_root(start: Path | None = None) -> Path:
     Raises
     ------
     BookError
-        If no folder on the way has one, nor the repository this module lies in.
+        If no folder on the way has one; nor, where no `start` is given, this module's repository.
     """
+    own = Path(__file__).resolve().parents if start is None else ()
     start = Path.cwd() if start is None else Path(start).resolve()
-    for folder in (start, *start.parents, *Path(__file__).resolve().parents):
+    for folder in (start, *start.parents, *own):
         if (folder / "_toc.yml").is_file():
             return folder
     raise BookError(f"no _toc.yml in {start} or above it: call this from the book's folder")
@@ -137,12 +138,7 @@ class Layout:
     def profiles(self) -> list[str]:
         """Names of the profiles, the default first."""
         names = sorted(path.stem for path in (self.book / "profiles").glob("*.yaml"))
-        for name in names:
-            if name in _RESERVED or not _NAME.fullmatch(name):
-                raise BookError(
-                    f"book/profiles/{name}.yaml: {name!r} cannot be a profile's name. Allowed: letters, "
-                    f"digits, - and _; not {', '.join(_RESERVED)}."
-                )
+        names = [name for name in names if _NAME.fullmatch(name) and name not in _RESERVED]
         return sorted(names, key=lambda name: name != "quick")
 
 

@@ -283,6 +283,13 @@ class Plan:
             self.site_mark.unlink(missing_ok=True)
         self.write()
 
+    def distrust_pages(self) -> None:
+        """Have the next call make the pages again if what they are made of was edited meanwhile."""
+        settings = () if self.kind == BOOK else (self.profile, self.fixed)
+        if _site_key(self.layout, self.runs, *settings) != self.site_key:
+            self.stage_mark.unlink(missing_ok=True)
+            self.site_mark.unlink(missing_ok=True)
+
     def write(self) -> Path:
         """Write the plan where every process of the call reads it."""
         runs = [{k: v for k, v in vars(run).items() if k != "source"} for run in self.runs.values()]

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from spinscape.companion.plan import Plan, Run
 from spinscape.companion.processes import write_whole
 
 TABLE = "table.csv"
-DONE, MISSING = "done", "missing"
+DONE, FAILED, MISSING = "done", "failed", "missing"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _entry(value: Any) -> str:
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text
 
 
-def make_table(plan: Plan, done: Mapping[str, NotebookNode]) -> Table:
+def make_table(plan: Plan, done: Mapping[str, NotebookNode], failed: Collection[str] = ()) -> Table:
     """Collect what the runs of a sweep recorded.
 
     Parameters
@@ -76,13 +76,15 @@ def make_table(plan: Plan, done: Mapping[str, NotebookNode]) -> Table:
         A plan of the kind `plan.SWEEP`.
     done
         Slot of a run -> its executed notebook; the others' rows are empty and marked so.
+    failed
+        Slots of runs that failed; others that are not done were not reached.
     """
     recorded = {slot: _recorded(plan, run, done.get(slot)) for slot, run in plan.runs.items()}
     names = list(dict.fromkeys(name for record in recorded.values() for name in record))
     rows = []
     for slot, run in plan.runs.items():
         record = recorded[slot]
-        state = DONE if slot in done else MISSING
+        state = DONE if slot in done else FAILED if slot in failed else MISSING
         point = [run.parameters[name] for name in plan.axes]
         rows.append([state, *point, *(record.get(name) for name in names)])
     return Table(plan.axes, ["state", *plan.axes, *names], rows)
@@ -112,8 +114,8 @@ def _recorded(plan: Plan, run: Run, notebook: NotebookNode | None) -> dict[str, 
     return found
 
 
-def write_table(plan: Plan, done: Mapping[str, NotebookNode]) -> Path:
+def write_table(plan: Plan, done: Mapping[str, NotebookNode], failed: Collection[str] = ()) -> Path:
     """Write the table beside the plan and return where it is."""
     path = plan.folder / TABLE
-    write_whole(path, make_table(plan, done).csv())
+    write_whole(path, make_table(plan, done, failed).csv())
     return path

@@ -23,6 +23,9 @@ _COLUMNS = 3
 _LOGARITHMIC = 8.0
 _MOST_TICKS = 6
 
+# How many characters of a legend fit side by side, and what a line beside its label takes.
+_LEGEND_CHARACTERS, _LEGEND_HANDLE = 95, 8
+
 
 def split_axes(axes: Mapping[str, list[Any]]) -> tuple[str, list[str]]:
     """Choose what runs across a panel and what makes series; the seed repeats.
@@ -91,7 +94,8 @@ def draw(table: Table, panels: Mapping[str, str], path: Path) -> None:
         spare.set_visible(False)
     if series:
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(labels)))
+        fitting = max(1, _LEGEND_CHARACTERS // (max(map(len, labels)) + _LEGEND_HANDLE))
+        figure.legend(handles, labels, loc="outside upper left", ncols=min(fitting, len(labels)))
     figure.savefig(path)
     plt.close(figure)
 

@@ -128,7 +128,7 @@ def _figure(label: str, title: str, panels: Mapping[str, str], table: Table) -> 
     over = " and ".join(f"`{name}`" for name in table.axes)
     names = ", ".join(panels.values())
     figure = (
-        f":::{{figure}} {label}.svg\n:name: {label}\n"
+        f":::{{figure}} {label}.svg\n:name: {label}\n:figclass: wide\n"
         f":alt: Panels over {over.replace('`', '')}, one for each of {names}.\n\n"
         f"{title}: what each run recorded, over {over}.\n:::\n"
     )
