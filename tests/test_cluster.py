@@ -121,6 +121,7 @@ def test_a_call_that_is_stopped_while_it_submits_leaves_no_job(cluster, tmp_path
     layout = make_book(tmp_path)
     edit(layout.book / "alpha.md", "print(double(width), rates)", "import time; time.sleep(600)")
     profile = REPOSITORY / "profiles" / "slurm"
+    ask(environment, "scancel", "--me")
     wait_for(lambda: not ask(environment, "squeue", "--noheader"))
     process = subprocess.Popen(
         [sys.executable, "-m", "spinscape.companion.cli", "sweep", "alpha", "width=1,2,3,4,5,6,7,8",

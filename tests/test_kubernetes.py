@@ -91,7 +91,7 @@ def test_the_command_ends_as_it_does_elsewhere(swept):
     assert "width=5 failed in cell 3 of 3: ZeroDivisionError: division by zero" in run.stdout
     assert "Executed: width=6 (" in run.stdout
     with (plan.folder / "table.csv").open(encoding="utf-8", newline="") as file:
-        assert [row["state"] for row in csv.DictReader(file)] == ["missing", "done"]
+        assert [row["state"] for row in csv.DictReader(file)] == ["failed", "done"]
     assert sorted(cluster.deleted) == sorted(cluster.jobs)
     assert not cluster.secrets
 
