@@ -7,7 +7,10 @@ The module lies below the four rooms, so that every one of them may use it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -200,3 +203,126 @@ def holm(pvalues: ArrayLike) -> NDArray[np.float64]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
+
+
+def resampled(
+    function: Callable[..., float],
+    *groups: Sequence[Any] | NDArray[Any],
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """Interval of any number that is computed from several groups of independent seeds.
+
+    Seeds are drawn with replacement within each group (the percentile bootstrap, Efron 1979).
+
+    Parameters
+    ----------
+    function
+        Takes as many lists as there are groups, each of as many seeds as its group has, and returns a
+        number; draws for which it is not finite are left out.
+    *groups
+        Each a sequence of seeds: numbers, or arrays of any length.
+    draws
+        Number of resamples.
+    level
+        Nominal coverage of the interval.
+    seed
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Estimate
+        `n` is the size of the smallest group; the ends are NaN with fewer than two seeds in a group or
+        where half of the draws give no number.
+
+    Raises
+    ------
+    ValueError
+        If there is no group, or a group has no seed.
+    """
+    if not groups or not all(len(group) for group in groups):
+        raise ValueError("resampled needs at least one group and at least one seed in each")
+    rng = np.random.default_rng(seed)
+    lists = [list(group) for group in groups]
+    value = float(function(*lists))
+    smallest = min(map(len, lists))
+    low = high = float("nan")
+    if smallest > 1:
+        found = np.array(
+            [
+                float(function(*([rows[i] for i in rng.integers(len(rows), size=len(rows))] for rows in lists)))
+                for _ in range(draws)
+            ]
+        )
+        finite = found[np.isfinite(found)]
+        if 2 * len(finite) >= draws:
+            low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(np.array(value), np.array(low), np.array(high), np.array(smallest), level)
+
+
+def extrapolate(
+    sizes: ArrayLike,
+    samples: Sequence[ArrayLike],
+    *,
+    powers: Sequence[float] = (0.5, 1.0),
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """Value for infinite size: the intercept of a straight line in ``size ** -power``.
+
+    The power of the leading correction is seldom known, so several are tried: the value is the mean of
+    their intercepts and the interval reaches from the lowest to the highest end.
+
+    Parameters
+    ----------
+    sizes
+        Shape (S,), positive, at least two different ones.
+    samples
+        For each size the values of its independent seeds.
+    powers
+        Positive powers that bracket the true one.
+    level, seed
+        As in `resampled`.
+    """
+    n = np.asarray(sizes, float)
+    if len(np.unique(n)) < 2 or (n <= 0).any() or len(n) != len(samples):
+        raise ValueError("extrapolate needs at least two different positive sizes, each with its samples")
+    found = [
+        resampled(partial(_intercept, n**-power), *(np.asarray(row, float) for row in samples), seed=seed,
+                  level=level)
+        for power in powers
+    ]  # fmt: skip
+    return Estimate(
+        np.mean([row.value for row in found]),
+        np.min([row.low for row in found]),
+        np.max([row.high for row in found]),
+        found[0].n,
+        level,
+    )
+
+
+def _intercept(abscissa: NDArray[np.float64], *samples: Sequence[float]) -> float:
+    return float(np.polyfit(abscissa, [np.mean(row) for row in samples], 1)[1])
+
+
+def slope(x: ArrayLike, samples: Sequence[ArrayLike], *, level: float = 0.95, seed: int = 0) -> Estimate:
+    """Slope of a straight line through the means of independent seeds at several abscissas.
+
+    Parameters
+    ----------
+    x
+        Shape (S,), at least two different ones.
+    samples
+        For each abscissa the values of its independent seeds.
+    level, seed
+        As in `resampled`.
+    """
+    at = np.asarray(x, float)
+    if len(np.unique(at)) < 2 or len(at) != len(samples):
+        raise ValueError("slope needs at least two different abscissas, each with its samples")
+
+    def of(*rows: Sequence[float]) -> float:
+        return float(np.polyfit(at, [np.mean(row) for row in rows], 1)[0])
+
+    return resampled(of, *(np.asarray(row, float) for row in samples), level=level, seed=seed)
