@@ -196,13 +196,13 @@ class PSpin:
         i, k, n = points.shape
         first = min(times, (self.p + 1) // 2)
         wide = max(first, self.p - first)
-        size = self._chunk(k, 2.0 * n**wide)
-        instances = max(1, int(size // k)) if size >= k else 1
+        size = self._chunk(2.0 * n**wide)
+        rows, columns = max(1, size // k), min(size, k)
         out = points.new_empty(i, k, *(self.p - times) * (n,))
-        for a in range(0, i, instances):
-            for b in range(0, k, int(max(1, min(size, k)))):
-                rows, columns = slice(a, a + instances), slice(b, b + int(max(1, min(size, k))))
-                out[rows, columns] = _contract(self.couplings[rows], points[rows, columns], times, first)
+        for a in range(0, i, rows):
+            for b in range(0, k, columns):
+                part = slice(a, a + rows), slice(b, b + columns)
+                out[part] = _contract(self.couplings[part[0]], points[part], times, first)
         return out
 
     def energy(self, points: Tensor) -> Tensor:
@@ -278,12 +278,12 @@ class PSpin:
             return (2 * self.scale * self.couplings)[:, None].expand(i, k, n, n)
         return self.p * (self.p - 1) * self.scale * self.contract(points, self.p - 2)
 
-    def _chunk(self, k: int, numbers: float) -> float:
-        """Return how many points to work on at once, at least 1, if each takes that many numbers."""
-        per_point = numbers * self.couplings.element_size()
+    def _chunk(self, numbers: float) -> int:
+        """Return how many points to work on at once if each takes that many numbers."""
+        size = self.couplings.element_size()
         # Each chunk reads all couplings of an instance: where they are large, so is the chunk.
-        instance = self.couplings[0].numel() * self.couplings.element_size()
-        return max(1.0, max(chunk_bytes(self.device), instance / 4) // per_point)
+        instance = float(self.n) ** self.p * size
+        return max(1, int(max(chunk_bytes(self.device), instance / 4) / (numbers * size)))
 
     def _points(self, points: Tensor) -> Tensor:
         if points.dim() != 3 or points.shape[0] != self.instances or points.shape[2] != self.n:
@@ -342,16 +342,13 @@ def check_fits(p: int, n: int, instances: int, dtype: torch.dtype, device: torch
         It names the largest n allowed for this p.
     """
     size = torch.finfo(dtype).bits // 8
-    host, there = available_bytes(torch.device("cpu")), available_bytes(device)
-    most = (
-        min(host / (instances + 2), there / instances)
-        if device.type == "cpu"
-        else min(host / 2, there / instances)
-    )
+    here, there = available_bytes(torch.device("cpu")), available_bytes(device)
+    most = here / (instances + 2) if device.type == "cpu" else min(here / 2, there / instances)
     if float(n) ** p * size > most:
         allowed = int((most / size) ** (1 / p))
+        needed = instances * float(n) ** p * size / 2**30
         raise ValueError(
-            f"{instances} instances of {n}^{p} couplings take {instances * float(n) ** p * size / 2**30:.3g} GiB, "
+            f"{instances} instances of {n}^{p} couplings take {needed:.3g} GiB and some room to draw them, "
             f"more than there is: at p = {p} the largest n allowed here is {allowed}"
         )
 
@@ -411,7 +408,7 @@ def _contract(couplings: Tensor, points: Tensor, times: int, first: int) -> Tens
 
 
 def _reflection(points: Tensor) -> Tensor:
-    """Return w with ``|w|^2 = 2``: ``1 - w w^T`` takes the first axis to plus or minus the point's direction."""
+    """Return w with ``|w|^2 = 2``: ``1 - w w^T`` takes the first axis to the line of the point."""
     w = torch.nn.functional.normalize(points, dim=-1).clone()
     w[..., 0] += torch.where(w[..., 0] < 0, -1.0, 1.0)
     return w * (math.sqrt(2) / torch.linalg.vector_norm(w, dim=-1, keepdim=True))
