@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def whole(value: int, name: str, least: int, most: int | None = None) -> int:
-    """The value as an int; ValueError if it is no whole number from `least` to `most`."""
+    """Return the value as an int; ValueError if it is no whole number from `least` to `most`."""
     allowed = f"a whole number of at least {least}" if most is None else f"a whole number, {least} to {most}"
     try:
         found = operator.index(value)
@@ -21,7 +21,7 @@ def whole(value: int, name: str, least: int, most: int | None = None) -> int:
 
 
 def energies(value: ArrayLike, name: str = "u") -> NDArray[np.float64]:
-    """The energies per spin as floats; ValueError if one is not a number (infinities are allowed)."""
+    """Return the energies per spin as floats; ValueError if one is not a number (infinities are allowed)."""
     found = np.asarray(value)
     if found.dtype.kind not in "iuf" or np.isnan(found).any():
         raise ValueError(f"{name} must be a real energy per spin or an array of them, without NaN")

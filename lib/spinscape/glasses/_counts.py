@@ -56,7 +56,7 @@ class Panels:
 
     def log_of_index(self, index: int) -> Array:
         """Log density of the eigenvalue with `index` others below it, -inf outside its window."""
-        inside = np.flatnonzero(np.abs(self.below - index - 0.5) < WINDOW + 0.5)
+        inside = np.flatnonzero(np.abs(self.below - index - 0.5) < WINDOW + 0.5).tolist().tolist()
         missing = [i for i in inside if i not in self._shares]
         if missing:
             found = shares(self.n, self.x[missing].ravel()).reshape(len(missing), POINTS, self.n)
@@ -70,7 +70,7 @@ class Panels:
 
 @lru_cache(maxsize=64)
 def panels(n: int) -> Panels:
-    """The panels for size n; the width is two spacings in the middle of the spectrum, at most 1."""
+    """Lay the panels for size n; the width is two spacings in the middle of the spectrum, at most 1."""
     width = min(1.0, 2 * np.pi / np.sqrt(2 * n))
     count = int(np.sqrt(2 * n) / width) + 1
     while log_density(n, np.array(count * width)) > FAINT:
@@ -93,7 +93,7 @@ def scale(p: int, n: int) -> float:
 
 
 def log_weighted(p: int, n: int, index: int | None) -> tuple[Panels, Array]:
-    """The panels of size n and the log density in x of the mean count at their nodes."""
+    """Return the panels of size n and the log density in x of the mean count at their nodes."""
     grid = panels(n)
     values = grid.log_density if index is None else grid.log_of_index(index)
     return grid, log_constant(p, n) + values - (p - 2) / (2 * p) * grid.x**2

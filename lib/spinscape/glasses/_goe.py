@@ -30,7 +30,7 @@ def log_density(n: int, x: Array) -> Array:
     Mehta's closed form for even and odd n, by the three-term recurrence of the Hermite functions and of
     their integrals from minus infinity, both carried with one floating scale a point, so that neither the
     far tail nor n = 1000 underflows.
-    The density is even and is evaluated at -\\|x\\|, where no term cancels the leading one.
+    The density is even and is evaluated at x <= 0, where no term cancels the leading one.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def shares(n: int, x: Array) -> Array:
     return np.array(_cached(n, x.tobytes()))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _cached(n: int, raw: bytes) -> Array:
     x = np.frombuffer(raw)
     if n == 1:
@@ -159,8 +159,7 @@ def _sum_of_tosses(tosses: Array) -> Array:
     found = np.zeros((len(tosses), tosses.shape[1] + 1))
     found[:, 0] = 1
     for m, chance in enumerate(tosses.T):
-        found[:, 1 : m + 2] = (
-            found[:, 1 : m + 2] * (1 - chance)[:, None] + found[:, : m + 1] * chance[:, None]
-        )
-        found[:, 0] *= 1 - chance
+        heads = found[:, : m + 1] * chance[:, None]
+        found[:, : m + 1] *= (1 - chance)[:, None]
+        found[:, 1 : m + 2] += heads
     return found

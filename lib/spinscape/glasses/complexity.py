@@ -81,8 +81,9 @@ def rate(u: ArrayLike, p: int) -> NDArray[np.float64]:
 def _rate(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
     """`rate` for energies in units of the threshold, at least 1."""
     y = 4 * np.arcsinh(np.sqrt(np.maximum(ratio - 1, 0) / 2))
-    series = y**3 / 6 * (1 + y**2 / 20 * (1 + y**2 / 42 * (1 + y**2 / 72 * (1 + y**2 / 110))))
-    return np.asarray(np.where(y < 0.5, series, np.sinh(y) - y) / 2)
+    small, large = np.minimum(y, 0.5), np.minimum(y, 700.0)
+    series = small**3 / 6 * (1 + small**2 / 20 * (1 + small**2 / 42 * (1 + small**2 / 72)))
+    return np.asarray(np.where(y < 0.5, series, np.where(y > 700, np.inf, np.sinh(large) - large)) / 2)
 
 
 def complexity(u: ArrayLike, p: int, index: int | None = None) -> NDArray[np.float64]:
@@ -153,7 +154,8 @@ def complexity_density(u: ArrayLike, p: int, index: int | None = None) -> NDArra
 def _gaussian_part(u: NDArray[np.float64], p: int) -> NDArray[np.float64]:
     if p == 2:
         return np.zeros_like(u)
-    return np.asarray(np.log(p - 1) / 2 - (p - 2) / (4 * (p - 1)) * u**2)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.log(p - 1) / 2 - (p - 2) / (4 * (p - 1)) * u**2)
 
 
 def layer_energy(p: int, k: int = 0) -> float:
