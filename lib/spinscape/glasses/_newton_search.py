@@ -69,11 +69,10 @@ def _count(known: Tensor, met: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
     """Count how often each known class was met, and append the new ones."""
     every = torch.cat([known, ends])[None]
     yes = torch.ones(every.shape[:2], dtype=torch.bool, device=ends.device)
-    new, _ = _classes.distinct(every, yes)
-    classes = every[0, new[0]]
+    classes = every[0, _classes.nearest_earlier(every, yes)[0] > _classes.SAME**2]
     if not len(ends):
         return classes, met
-    which = _classes.gaps(ends[None], classes[None])[0].argmin(1)
+    which = _classes.overlaps(ends[None], classes[None])[0].argmax(1)
     counts = torch.bincount(which, minlength=len(classes))
     counts[: len(met)] += met
     return classes, counts

@@ -13,7 +13,7 @@ For odd p the point -s has energy -u and index n-1-k where s has u and k; for ev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,9 @@ MOST_CLASSES = 20_000
 
 PATHS = {"cpu": 4096, "cuda": 2**17}
 """Paths that are followed at once, unless one instance has more."""
+
+HELD = 2**18
+"""Complex classes that are kept at once, about 40 MiB."""
 
 DEGENERATE = 1e-10
 """Gap of two eigenvalues, relative to the largest, below which an instance at p = 2 is not generic."""
@@ -200,14 +203,12 @@ def find(glass: PSpin, *, seed: int = 0) -> CriticalPoints:
     (array([15, 15]), True)
     """
     expected = _check(glass, seed)
-    at_once = max(1, PATHS.get(glass.device.type, PATHS["cpu"]) // expected)
-    look = _matrices if glass.p == 2 else _tensors
+    at_once = max(1, HELD // expected)
     parts = []
     with progress.bar("critical points", len(glass)) as bar:
         for first in range(0, len(glass), at_once):
-            chunk = glass[first : first + at_once]
-            parts.append(look(_scaled(chunk), first, seed))
-            bar.update(len(chunk))
+            tensors = _scaled(glass[first : first + at_once])
+            parts.append(_tensors(tensors, first, seed, bar.update) if glass.p > 2 else _matrices(tensors))
     return _joined(glass, parts)
 
 
@@ -288,9 +289,12 @@ def _normalised(tensors: Tensor) -> Tensor:
     return tensors * factor.reshape(-1, *p * (1,))
 
 
-def _tensors(tensors: Tensor, first: int, seed: int) -> dict[str, np.ndarray]:
+def _tensors(
+    tensors: Tensor, first: int, seed: int, done: Callable[[int], object]
+) -> dict[str, np.ndarray]:
     """Enumerate a chunk of instances of order 3 and more."""
-    classes = enumerate_classes(_normalised(tensors), first, seed)
+    paths = PATHS.get(tensors.device.type, PATHS["cpu"])
+    classes = enumerate_classes(_normalised(tensors), first, seed, paths=paths, done=done)
     real, away = _classes.imaginary(classes.x)
     chosen = classes.valid & (away < classes.uniqueness)
     at = chosen.nonzero()
@@ -307,7 +311,7 @@ def _tensors(tensors: Tensor, first: int, seed: int) -> dict[str, np.ndarray]:
     )
 
 
-def _matrices(tensors: Tensor, first: int, seed: int) -> dict[str, np.ndarray]:
+def _matrices(tensors: Tensor) -> dict[str, np.ndarray]:
     """Find the eigenvectors of a chunk of symmetric matrices, complete where eigenvalues are distinct."""
     values, vectors = torch.linalg.eigh(tensors)
     i, n = values.shape
