@@ -30,6 +30,7 @@ from torch.func import functional_call, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from spinscape.networks.device import is_out_of_memory
+from spinscape.networks.mixture import Mixture
 from spinscape.networks.models import Residual, Shortcut
 
 Mode = Literal["stacked", "vmap", "loop"]
@@ -71,9 +72,10 @@ def is_stackable(model: nn.Module) -> bool:
         flatten = type(module) is nn.Flatten and module.start_dim == 1 and module.end_dim == -1
         known = type(module) is nn.Linear or type(module) in _ELEMENTWISE
         known = known or (seen_linear and (_plain_norm(module) or type(module) is Shortcut))
-        if _hooked(module) or not (known or (flatten and not seen_linear)):
+        mixture = type(module) is Mixture and module is model[0]
+        if _hooked(module) or not (known or mixture or (flatten and not seen_linear)):
             return False
-        seen_linear = seen_linear or type(module) is nn.Linear
+        seen_linear = seen_linear or mixture or type(module) is nn.Linear
     return seen_linear and len({id(p) for p in model.parameters()}) == sum(
         len(module._parameters) - (getattr(module, "bias", 0) is None) for module in model
     )
@@ -126,21 +128,27 @@ def stacked_forward(
     batch = x.shape[1]
     if isinstance(model[0], nn.Flatten):
         x = x.flatten(2)
-    if x.ndim != 3:
+    mixed = isinstance(model[0], Mixture)
+    if x.ndim != 3 + mixed:
         raise ValueError(
             "the model's first layer is linear, so inputs must be (N, d), "
             f"not {('N', *x.shape[2:])}; "
             "use flat() of a data set or begin the model with nn.Flatten()"
         )
-    if aligned and batch % _ROWS:
+    if aligned and batch % _ROWS and not mixed:
         x = F.pad(x, (0, 0, 0, -batch % _ROWS))
     h = before = x.mT
+    features = x.shape[-1]
     adds = isinstance(model, Residual)
     for name, module in model.named_children():
         if isinstance(module, nn.Linear):
             h = before = h if h.shape[1] == module.in_features else h[:, : module.in_features]
             h = _linear(params[f"{name}.weight"], params.get(f"{name}.bias"), h, aligned)
             features = module.out_features
+        elif isinstance(module, Mixture):
+            h = _mix(params[f"{name}.weight"], x, aligned)
+        elif isinstance(module, nn.ReLU) and h is not before and not torch.is_grad_enabled():
+            h = h.relu_()
         elif isinstance(module, nn.BatchNorm1d):
             norm = _Norm(name, module, params, buffers or {})
             h = norm.trained(h[:, :features], batch) if training else norm.fixed(h[:, :features])
@@ -160,6 +168,20 @@ def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool) -> Te
         weight = F.pad(weight, (0, 0, 0, rows))
         bias = None if bias is None else F.pad(bias, (0, rows))
     return torch.bmm(weight, h) if bias is None else torch.baddbmm(bias[..., None], weight, h)
+
+
+def _mix(weight: Tensor, x: Tensor, aligned: bool) -> Tensor:
+    """Mix ``(R, B, K + 1, F)`` by ``(R, K)`` to ``(R, F, B)``; columns are added for alignment."""
+    if x.stride(0) == 0:
+        x = x[:1]
+    parts = x.permute(2, 0, 3, 1)
+    if aligned and x.shape[1] % _ROWS:
+        parts = F.pad(parts, (0, -x.shape[1] % _ROWS))
+    h = parts[0]
+    for k, part in enumerate(parts[1:]):
+        factor = weight[:, k, None, None]
+        h = h.addcmul_(factor, part) if k and not torch.is_grad_enabled() else h.addcmul(factor, part)
+    return h
 
 
 class _Norm:
@@ -237,14 +259,19 @@ def one_by_one_forward(
         for name, module in model.named_children()
         if isinstance(module, nn.BatchNorm1d)
     }
+    mixed = isinstance(model[0], Mixture)
+    parts = inputs.transpose(0, 1).contiguous() if mixed else inputs[None]
     results = []
     for r in range(len(next(iter(params.values())))):
-        h = before = inputs
+        h = before = parts[0]
         for name, module in model.named_children():
             if isinstance(module, nn.Linear):
                 before = h
                 weight, bias = params[f"{name}.weight"][r], params.get(f"{name}.bias")
                 h = _ONEDNN_LINEAR(h, weight, None if bias is None else bias[r], "none", [], "")
+            elif isinstance(module, Mixture):
+                for factor, part in zip(params[f"{name}.weight"][r], parts[1:], strict=True):
+                    h = torch.addcmul(h, factor, part)
             elif name in norms:
                 h = h * norms[name][0][r] + norms[name][1][r]
             elif isinstance(module, Shortcut):
@@ -262,7 +289,7 @@ def _worth_one_by_one(params: Tensors, x: Tensor) -> bool:
     weights = [p for p in params.values() if p.ndim == 3]
     if x.dtype != torch.float32 or any(p.dtype != torch.float32 for p in weights) or x[0].ndim > 3:
         return False
-    return max(p[0].numel() for p in weights) * len(x) >= ONEDNN_PRODUCTS
+    return max((p[0].numel() for p in weights), default=0) * len(x) >= ONEDNN_PRODUCTS
 
 
 class Forward:
