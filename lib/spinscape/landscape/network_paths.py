@@ -1,8 +1,8 @@
 """A ReLU network as a sum over its paths, and the sizes of the spin glass that it is compared with.
 
 In a fully connected ReLU network without biases every output is a sum over paths from the inputs: the input
-that the path begins at, times the product of its weights, where all hidden units on it are active (Choromanska
-et al. 2015, eq 2; Liao et al. 2024, eq 8).
+that the path begins at, times the product of its weights, where all hidden units on it are active
+(Choromanska et al. 2015; Liao et al. 2024, eq 8).
 A bias is the weight of a path that begins at a constant unit in the layer below, so with biases the sum runs
 over shorter paths too, and is no longer of one degree in the weights.
 """

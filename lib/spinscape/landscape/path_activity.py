@@ -1,7 +1,7 @@
 """Whether the paths of a trained network are active independently of each other and of the inputs.
 
 The comparison with a spin glass lets every path be active with one probability rho, independently of all
-others and of the input that it carries (Choromanska et al. 2015, assumption A1p; Liao et al. 2024, eqs 9, 10).
+others and of the input that it carries (Choromanska et al. 2015; Liao et al. 2024, eqs 9 and 10).
 """
 
 from __future__ import annotations
