@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,6 +21,8 @@ from spinscape.networks.ensemble import Ensemble
 from spinscape.progress import track
 
 Floats = NDArray[np.float64]
+
+_BLOCK = 512
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -57,8 +58,8 @@ class PathUsage:
     layer_entropy
         The entropy within each layer, relative to the log of its weights left, ``(F, R, H)``.
     log10_sequences
-        Decimal logarithm of the share of all ``s^H`` sequences of weights that are a path, ``(F, R)``.
-        Eq 12 read literally lets none be without one.
+        Decimal logarithm of `paths` over ``s^H``, the share of all sequences of weights left that are a path,
+        ``(F, R)``. Eq 12 read literally lets none be without one.
     """
 
     fractions: Floats
@@ -143,19 +144,28 @@ def through_weights(kept: Sequence[Tensor], active: Sequence[Tensor] | None = No
         Float64 ``(R, n_l, n_{l-1})``: the paths that lead to a weight times those that go on from it.
     """
     there = [mask.double() for mask in kept]
-    count = len(there[0])
-    samples = 1 if active is None else active[0].shape[1]
-    ones = [there[0].new_ones(count, samples, mask.shape[1]) for mask in there[:-1]]
-    on = ones if active is None else [mask.double() for mask in active]
-    towards = [there[0].new_ones(count, samples, there[0].shape[2])]
+    if active is None:
+        ones = [mask.new_ones(len(mask), 1, mask.shape[1]) for mask in there[:-1]]
+        return _counted(there, ones)
+    samples = active[0].shape[1]
+    total = [mask * 0 for mask in there]
+    for first in range(0, samples, _BLOCK):
+        on = [mask[:, first : first + _BLOCK].double() for mask in active]
+        total = [a + b for a, b in zip(total, _counted(there, on), strict=True)]
+    return [one / samples for one in total]
+
+
+def _counted(there: Sequence[Tensor], on: Sequence[Tensor]) -> list[Tensor]:
+    """Return the paths through each weight, summed over samples; `on` is ``(R, N, n_l)``."""
+    shape = on[0].shape[:2]
+    towards = [there[0].new_ones(()).expand(*shape, there[0].shape[2])]
     for mask, units in zip(there[:-1], on, strict=True):
         towards.append((towards[-1] @ mask.mT) * units)
-    onwards = [there[0].new_ones(count, samples, there[-1].shape[1])]
+    onwards = [there[0].new_ones(()).expand(*shape, there[-1].shape[1])]
     for mask, units in zip(there[:0:-1], on[::-1], strict=True):
         onwards.append((onwards[-1] @ mask) * units)
     return [
-        (after.mT @ before) / samples * mask
-        for before, after, mask in zip(towards, onwards[::-1], there, strict=True)
+        (after.mT @ before) * mask for before, after, mask in zip(towards, onwards[::-1], there, strict=True)
     ]
 
 
