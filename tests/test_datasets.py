@@ -633,3 +633,23 @@ def test_real_data(real_data, name):
     )
     mean = float(data.x_train.double().mean())
     assert mean == pytest.approx(0.1307 if name == "mnist" else 0.2860, abs=1e-4)
+
+
+def test_downscaled_pixels_are_means_over_their_areas():
+    data = load("digits")
+    halved = data.downscaled(4)
+    blocks = data.x_train.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
+    assert torch.allclose(halved.x_train, blocks, atol=1e-6)
+    assert halved.shape == (1, 4, 4)
+    assert torch.equal(halved.y_test, data.y_test)
+    odd = data.downscaled(3)
+    fine = data.x_test.repeat_interleave(3, 2).repeat_interleave(3, 3)
+    areas = fine.unflatten(2, (3, 8)).unflatten(4, (3, 8)).mean((3, 5))
+    assert torch.allclose(odd.x_test, areas, atol=1e-6)
+    assert torch.allclose(data.downscaled(8).x_train, data.x_train)
+
+
+def test_downscaling_refuses_what_is_no_image():
+    for data, side in ((load("digits"), 9), (load("digits"), 0), (load("digits").flat(), 4)):
+        with pytest.raises(ValueError, match="cannot be scaled down"):
+            data.downscaled(side)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,16 @@ class Draws:
         return Draws(self.orders[rows.to(self.orders.device)], [self.seeds[r] for r in rows])
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where replicas start: parameters, buffers and masks ``(R, ...)`` by name, numbers of generators."""
+
+    params: Tensors
+    buffers: Tensors
+    masks: Tensors
+    streams: Sequence[int]
+
+
 class Group:
     """Replicas that are trained as one batched run.
 
@@ -51,6 +61,8 @@ class Group:
         ``(R, ...)`` by name.
     epoch
         Epochs done.
+    masks
+        Where parameters are trained, bool ``(R, ...)`` by name; elsewhere they are held at zero.
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class Group:
         buffers: Tensors,
         state: optimisers.State | None = None,
         epoch: int = 0,
+        masks: Tensors | None = None,
     ) -> None:
         self.plan = plan
         self.replicas = replicas
@@ -71,6 +84,8 @@ class Group:
         }
         self.buffers = buffers
         self.epoch = epoch
+        self.masks = masks or {}
+        self.hold()
         self.draws: Draws | None = None
         self.rule = plan.rule(self.leaves)
         if state is not None:
@@ -99,6 +114,28 @@ class Group:
             return tensors
 
         return cls(plan, replicas, generators, stack(0), stack(1))
+
+    @classmethod
+    def resume(cls, plan: Plan, rows: np.ndarray, seed: int, origin: Origin, dtype: torch.dtype) -> Group:
+        """Take the given replicas of an ensemble, each with the generator of its stream."""
+        generators = [generator_of(seed, int(origin.streams[r])) for r in rows]
+        for generator in generators:
+            torch.randint(2**62, (), generator=generator)  # what initial parameters would have taken
+        index = torch.from_numpy(rows)
+
+        def chosen(tensors: Tensors) -> Tensors:
+            taken = {name: value[index.to(value.device)].to(plan.x.device) for name, value in tensors.items()}
+            return {name: v.to(dtype) if v.is_floating_point() else v for name, v in taken.items()}
+
+        return cls(
+            plan, rows, generators, chosen(origin.params), chosen(origin.buffers), masks=chosen(origin.masks)
+        )
+
+    def hold(self) -> None:
+        """Set the parameters that are not trained to zero."""
+        with torch.no_grad():
+            for name, mask in self.masks.items():
+                self.params[name].masked_fill_(~mask, 0)
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -149,6 +186,7 @@ class Group:
             {name: value[rows.to(value.device)] for name, value in buffers.items()},
             optimisers.take(state, rows, len(self.replicas)),
             self.epoch,
+            {name: mask[rows.to(mask.device)] for name, mask in self.masks.items()},
         )
         part.draws = None if self.draws is None else self.draws.take(rows)
         return part
@@ -185,6 +223,7 @@ class Group:
             for leaf, slope in zip(leaves, slopes, strict=True):
                 leaf.grad = slope
             self.rule.step()
+            self.hold()
             kept = slice(start, start + size)
             losses[:, kept] = values.detach()
             if labels:
