@@ -264,6 +264,8 @@ def find_by_newton(
 
 def _check(glass: PSpin, seed: int) -> int:
     """Refuse what would take too long and return the number of complex classes."""
+    if not isinstance(glass, PSpin):
+        raise TypeError(f"critical points are those of a PSpin, not of a {type(glass).__name__}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, and is {seed}")
     expected = expected_classes(glass.p, glass.n)
