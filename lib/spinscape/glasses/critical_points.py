@@ -161,11 +161,11 @@ class CriticalPoints:
         total, done = len(self), int(self.complete.sum())
         if (self.complex_count < 0).all():
             return f"{total} instances searched from random starts; completeness is not known"
-        text = f"{done} of {total} instances certified: all {self.expected} complex classes found"
+        text = f"{done} of {total} instances have all {self.expected} complex classes"
         if done < total:
             short = np.flatnonzero(~self.complete)
             listed = ", ".join(f"{i} ({self.complex_count[i]} found)" for i in short[:5])
-            text += f"; not certified, as the couplings may not be generic: {listed}"
+            text += f"; not certified, as their couplings may not be generic: {listed}"
             text += ", ..." if len(short) > 5 else ""
         return text
 
@@ -215,17 +215,17 @@ def find(glass: PSpin, *, seed: int = 0) -> CriticalPoints:
 def find_by_newton(
     glass: PSpin,
     *,
-    starts: int = 256,
+    starts: int = 1024,
     patience: float = 3.0,
     most: int = 2**17,
     seed: int = 0,
 ) -> CriticalPoints:
     """Search critical points by Newton's method from random starts: independent of `find`.
 
-    The starts are uniform on the sphere, and steps are at most half a radian.
+    The starts are uniform on the sphere; half of them take full steps, half short ones.
     Points are told apart as in `find`, s and -s being one.
     An instance is done when the last ``patience / (1 + patience)`` of its starts gave nothing new and
-    every point was met at least three times, or after `most` starts.
+    every point was met at least five times, or after `most` starts.
     Such a search proves nothing: `complete` is False throughout.
 
     Parameters
@@ -264,6 +264,8 @@ def find_by_newton(
 
 def _check(glass: PSpin, seed: int) -> int:
     """Refuse what would take too long and return the number of complex classes."""
+    if not isinstance(glass, PSpin):
+        raise TypeError(f"critical points are those of a PSpin, not of a {type(glass).__name__}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, and is {seed}")
     expected = expected_classes(glass.p, glass.n)
