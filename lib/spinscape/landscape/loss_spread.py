@@ -431,7 +431,8 @@ def _resampled_sd(row: Floats, draws: int, rng: np.random.Generator) -> Floats:
 def _slope(x: Floats, rows: Floats) -> Floats:
     """Return the least-squares slope of each column of rows ``(S, D)`` against x ``(S,)``."""
     centred = x - x.mean()
-    return centred @ rows / (centred @ centred)
+    with np.errstate(invalid="ignore"):
+        return centred @ rows / (centred @ centred)
 
 
 def _table(samples: ArrayLike, sizes: ArrayLike) -> tuple[Floats, Floats]:

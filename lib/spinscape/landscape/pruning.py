@@ -41,8 +41,8 @@ class Pruning:
     retrained_accuracy, retrained_loss
         The same after the weights that are left were trained on; NaN if they were not.
     control_accuracy, control_loss
-        Whole networks that were trained on for as long, ``(F, R)``, what the retrained ones are to be compared
-        with; NaN if there was no retraining.
+        Whole networks that were trained on for as long, ``(F, R)``, what the retrained ones are to be
+        compared with; NaN if there was no retraining.
     dense_accuracy, dense_loss
         The networks as they were given, ``(R,)``.
     left
@@ -91,9 +91,9 @@ def prune(
         Options of :func:`spinscape.networks.training.train`, such as ``{"epochs": 5}``; None for no
         retraining. All copies of a network see the same samples in the same order.
     gradual
-        Whether each fraction is pruned from the network as retrained at the fraction before, as is done where
-        weights are to be saved, rather than from the given one. Fractions then rise, the training adds up, and
-        `accuracy` and `loss` are those right after each step.
+        Whether each fraction is pruned from the network as retrained at the fraction before, as is done
+        where weights are to be saved, rather than from the given one. Fractions then rise, the training adds
+        up, and `accuracy` and `loss` are those right after each step.
 
     Returns
     -------
@@ -102,8 +102,8 @@ def prune(
     Raises
     ------
     ValueError
-        If a fraction, the scope, the criterion or an option of retraining is not of the kind above, or gradual
-        pruning has no retraining or no rising fractions.
+        If a fraction, the scope, the criterion or an option of retraining is not of the kind above, or
+        gradual pruning has no retraining or no rising fractions.
     """
     shares = np.asarray(fractions, float)
     if shares.ndim != 1 or not len(shares):
@@ -174,7 +174,7 @@ def harmless(accuracy: ArrayLike, fractions: ArrayLike, reference: ArrayLike, ma
     fractions
         ``(F,)``, rising.
     reference
-        Accuracy to compare with, ``(R,)``.
+        Accuracy to compare with, ``(R,)`` or ``(F, R)``.
     margin
         Accuracy that may be lost.
 
