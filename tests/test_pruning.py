@@ -156,6 +156,31 @@ def test_a_key_sees_starts_and_masks(trained, few) -> None:
     assert len(keys) == 5
 
 
+def test_results_are_kept(trained, few, tmp_path, monkeypatch) -> None:
+    from spinscape.companion.memo import remember
+    from spinscape.landscape.loss_spread import loss_spread
+    from spinscape.landscape.path_activity import path_activity
+    from spinscape.landscape.path_usage import path_usage
+
+    monkeypatch.setenv("SPINSCAPE_MEMO", str(tmp_path))
+    calls = [
+        (prune, (trained, few, [0.5]), {"retraining": {"epochs": 1}}),
+        (path_activity, (trained, few.x_test), {"pairs": 20}),
+        (path_usage, (trained, [0.5]), {}),
+        (loss_spread, (few, [3, 4]), {"networks": 3, "epochs": 1}),
+    ]
+    for function, args, options in calls:
+        first = remember(function, *args, **options)
+        again = remember(function, *args, **options)
+        assert type(again) is type(first)
+        for name, value in vars(first).items():
+            for one, other in zip(
+                *(v.values() if isinstance(v, dict) else [v] for v in (value, vars(again)[name])), strict=True
+            ):
+                np.testing.assert_array_equal(one, other)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
