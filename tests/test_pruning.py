@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,34 @@ def test_retraining_repairs_and_does_not_depend_on_the_other_copies(trained, few
     np.testing.assert_array_equal(apart.left["layer1.weight"], whole.left["layer1.weight"])
 
 
+def test_controls_are_trained_for_as_long(trained, few) -> None:
+    options = {"epochs": 3, "batch_size": 32, "learning_rate": 5e-3}
+    once = prune(trained, few, [0, 0.9], retraining=options)
+    np.testing.assert_array_equal(once.control_loss[0], once.retrained_loss[0])
+    np.testing.assert_array_equal(once.control_loss[1], once.control_loss[0])
+    assert (once.control_loss != once.dense_loss).all()
+    gradual = prune(trained, few, [0.0, 0.5, 0.9], retraining=options, gradual=True)
+    np.testing.assert_array_equal(gradual.retrained_loss[0], gradual.control_loss[0])
+    np.testing.assert_array_equal(gradual.retrained_loss[0], once.control_loss[0])
+    assert (gradual.control_loss[1] != gradual.control_loss[0]).all()
+
+
+def test_gradual_pruning_keeps_what_is_pruned(trained, few, monkeypatch) -> None:
+    seen = []
+    kept = pruning._left
+    monkeypatch.setattr(pruning, "_left", lambda *args: seen.append(kept(*args)) or seen[-1])
+    options = {"epochs": 5, "batch_size": 32, "learning_rate": 5e-3}
+    shares = [0.5, 0.7, 0.8, 0.9, 0.95]
+    gradual = prune(trained, few, shares, retraining=options, gradual=True)
+    for earlier, later in pairwise(seen):
+        assert all(not (later[name] & ~earlier[name]).any() for name in later)
+    np.testing.assert_allclose(
+        sum(m.sum() for m in seen[-1].values()) / (3 * gradual.weights), 0.05, atol=1e-3
+    )
+    first = prune(trained[:1], few, shares, retraining=options, gradual=True)
+    np.testing.assert_array_equal(first.retrained_loss[:, 0], gradual.retrained_loss[:, 0])
+
+
 def test_planted_redundancy_is_found(few) -> None:
     """Of a network of 8 units, widened by 56 units that do nothing, seven eighths are redundant."""
     small = train(mlp([64, 8, 10], bias=False), few, replicas=2, epochs=20, batch_size=32, learning_rate=1e-2)
@@ -126,6 +156,31 @@ def test_a_key_sees_starts_and_masks(trained, few) -> None:
     assert len(keys) == 5
 
 
+def test_results_are_kept(trained, few, tmp_path, monkeypatch) -> None:
+    from spinscape.companion.memo import remember
+    from spinscape.landscape.loss_spread import loss_spread
+    from spinscape.landscape.path_activity import path_activity
+    from spinscape.landscape.path_usage import path_usage
+
+    monkeypatch.setenv("SPINSCAPE_MEMO", str(tmp_path))
+    calls = [
+        (prune, (trained, few, [0.5]), {"retraining": {"epochs": 1}}),
+        (path_activity, (trained, few.x_test), {"pairs": 20}),
+        (path_usage, (trained, [0.5]), {}),
+        (loss_spread, (few, [3, 4]), {"networks": 3, "epochs": 1}),
+    ]
+    for function, args, options in calls:
+        first = remember(function, *args, **options)
+        again = remember(function, *args, **options)
+        assert type(again) is type(first)
+        for name, value in vars(first).items():
+            for one, other in zip(
+                *(v.values() if isinstance(v, dict) else [v] for v in (value, vars(again)[name])), strict=True
+            ):
+                np.testing.assert_array_equal(one, other)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -135,6 +190,8 @@ def test_a_key_sees_starts_and_masks(trained, few) -> None:
         ({"scope": "unit"}, "scope must be"),
         ({"criterion": "size"}, "criterion"),
         ({"retraining": {"masks": {}}}, "cannot set masks"),
+        ({"gradual": True}, "gradual pruning needs"),
+        ({"gradual": True, "retraining": {"epochs": 1}, "fractions": [0.5, 0.4]}, "gradual pruning needs"),
     ],
 )
 def test_refuses(trained, few, options, message) -> None:

@@ -539,6 +539,31 @@ def test_masked_replicas_do_not_depend_on_the_others(few, monkeypatch):
     assert all(not halved.params[name][~mask].any() for name, mask in masks.items())
 
 
+def generator_order(seed):
+    generator = generator_of(seed, 0)
+    torch.randint(2**62, (), generator=generator)
+    return torch.randperm(200, generator=generator)
+
+
+def test_a_loss_that_begins_at_zero_may_rise(few):
+    """A network that fits its samples is not lost because one sample has a thousand times their loss."""
+    model = mlp([64, 32, 10])
+    fitted = train(model, few, epochs=150, learning_rate=1e-2, evaluate_test=False)
+    params = fitted.params | {name: 20 * fitted.params[name] for name in ("layer2.weight", "layer2.bias")}
+    labels = few.y_train.clone()
+    labels[0] = (labels[0] + 1) % 10
+    odd = Dataset("odd", few.x_train, labels, few.x_test, few.y_test, few.classes)
+    options = {"start": Ensemble(model, params), "optimiser": "sgd", "epochs": 2, "batch_size": 8, "seed": 1}
+    assert int((generator_order(1) == 0).nonzero()) >= 8  # the odd sample is not in the first batch
+    made = train(model, odd, learning_rate=1e-9, **options)
+    assert made.history.train_loss[0, 0] > 0.05
+    assert evaluate(options["start"], few.x_train, few.y_train).loss[0] < 1e-6
+    assert made.history.epochs_run.tolist() == [2]
+    assert not made.history.diverged.any()
+    with pytest.warns(DivergenceWarning):
+        train(model, odd, learning_rate=1e9, **options)
+
+
 def test_networks_of_one_stream_see_the_same_samples(few):
     model = mlp([64, 16, 10])
     start = at_start(model, 2, 1)[[1, 1, 1]]

@@ -242,6 +242,8 @@ def narrowing(samples: ArrayLike, sizes: ArrayLike, *, draws: int = 2000, seed: 
         else [np.nan] * 2
     )
     several = len(rows) > 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        levene = stats.levene(*rows, center="median").pvalue if several else np.nan
     return Narrowing(
         sizes=steps,
         mean=np.array([row.mean() for row in rows]),
@@ -252,7 +254,7 @@ def narrowing(samples: ArrayLike, sizes: ArrayLike, *, draws: int = 2000, seed: 
         exponent=slope,
         exponent_low=float(ends[0]),
         exponent_high=float(ends[1]),
-        levene=float(stats.levene(*rows, center="median").pvalue) if several else float("nan"),
+        levene=float(levene),
         trend=_trend(rows, steps, draws, rng) if several else float("nan"),
         falls=float((np.diff(again, axis=0) < 0).all(0).mean()),
         n=np.array([len(row) for row in rows]),
@@ -429,7 +431,8 @@ def _resampled_sd(row: Floats, draws: int, rng: np.random.Generator) -> Floats:
 def _slope(x: Floats, rows: Floats) -> Floats:
     """Return the least-squares slope of each column of rows ``(S, D)`` against x ``(S,)``."""
     centred = x - x.mean()
-    return centred @ rows / (centred @ centred)
+    with np.errstate(invalid="ignore"):
+        return centred @ rows / (centred @ centred)
 
 
 def _table(samples: ArrayLike, sizes: ArrayLike) -> tuple[Floats, Floats]:

@@ -261,14 +261,14 @@ def path_sum(
     ValueError
         If the model is of another kind or has more than :data:`MOST_PATHS` paths.
     """
-    double = ensemble.to(torch.float64)
+    double = ensemble.to(exact_place(ensemble.device)).to(torch.float64)
     weights, biases = layers(double)
     widths = [weights[0].shape[2], *(weight.shape[1] for weight in weights)]
     list_paths(widths)
-    x = x.to(ensemble.device, torch.float64).flatten(1)
+    x = x.to(double.device, torch.float64).flatten(1)
     active = [mask.double() for mask in activations(double, x)]
-    total = torch.zeros(ensemble.replicas, len(x), widths[-1], dtype=torch.float64, device=ensemble.device)
-    one = torch.ones(len(x), 1, dtype=torch.float64, device=ensemble.device)
+    total = x.new_zeros(ensemble.replicas, len(x), widths[-1])
+    one = x.new_ones(len(x), 1)
     with torch.no_grad():
         for start, bias in enumerate([None, *biases]):
             if start and bias is None:
@@ -290,7 +290,8 @@ def check_paths(ensemble: Ensemble, x: Tensor, *, relu_output: bool = False) -> 
         As in :func:`path_sum`.
     """
     found = path_sum(ensemble, x, relu_output=relu_output)
-    passed = outputs(ensemble.to(torch.float64), x.to(torch.float64))
+    place = exact_place(ensemble.device)
+    passed = outputs(ensemble.to(place).to(torch.float64), x.to(place, torch.float64))
     if relu_output:
         passed = passed.relu()
     scale = path_sum(ensemble, x, absolute=True).flatten(1).amax(1)
@@ -319,6 +320,11 @@ def layers(ensemble: Ensemble) -> tuple[list[Tensor], list[Tensor | None]]:
     names = [name for name, module in model.named_children() if isinstance(module, nn.Linear)]
     params = {name: value.detach() for name, value in ensemble.params.items()}
     return [params[f"{name}.weight"] for name in names], [params.get(f"{name}.bias") for name in names]
+
+
+def exact_place(device: torch.device) -> torch.device:
+    """Return a device that knows float64: this one, or the CPU in place of MPS."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _add_terms(

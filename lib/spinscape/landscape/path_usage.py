@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spinscape.landscape.network_paths import activations, layers
+from spinscape.landscape.network_paths import activations, exact_place, layers
 from spinscape.landscape.pruning import Criterion, Scope, masks
 from spinscape.networks.ensemble import Ensemble
 from spinscape.progress import track
@@ -143,14 +143,15 @@ def through_weights(kept: Sequence[Tensor], active: Sequence[Tensor] | None = No
     list of Tensor
         Float64 ``(R, n_l, n_{l-1})``: the paths that lead to a weight times those that go on from it.
     """
-    there = [mask.double() for mask in kept]
+    place = exact_place(kept[0].device)
+    there = [mask.to(place).double() for mask in kept]
     if active is None:
         ones = [mask.new_ones(len(mask), 1, mask.shape[1]) for mask in there[:-1]]
         return _counted(there, ones)
     samples = active[0].shape[1]
     total = [mask * 0 for mask in there]
     for first in range(0, samples, _BLOCK):
-        on = [mask[:, first : first + _BLOCK].double() for mask in active]
+        on = [mask[:, first : first + _BLOCK].to(place).double() for mask in active]
         total = [a + b for a, b in zip(total, _counted(there, on), strict=True)]
     return [one / samples for one in total]
 
@@ -171,7 +172,7 @@ def _counted(there: Sequence[Tensor], on: Sequence[Tensor]) -> list[Tensor]:
 
 def _describe(usage: Sequence[Tensor], kept: Sequence[Tensor]) -> dict[str, object]:
     """Describe the usage of one network's weights, one tensor per layer."""
-    parts = [one[mask].cpu().numpy() for one, mask in zip(usage, kept, strict=True)]
+    parts = [one[mask.to(one.device)].cpu().numpy() for one, mask in zip(usage, kept, strict=True)]
     every = np.concatenate(parts)
     used, mean = every[every > 0], every.mean()
     paths = float(parts[0].sum())

@@ -40,6 +40,9 @@ class Pruning:
         Test accuracy and mean test loss without retraining, ``(F, R)``.
     retrained_accuracy, retrained_loss
         The same after the weights that are left were trained on; NaN if they were not.
+    control_accuracy, control_loss
+        Whole networks that were trained on for as long, ``(F, R)``, what the retrained ones are to be
+        compared with; NaN if there was no retraining.
     dense_accuracy, dense_loss
         The networks as they were given, ``(R,)``.
     left
@@ -53,6 +56,8 @@ class Pruning:
     loss: NDArray[np.float64]
     retrained_accuracy: NDArray[np.float64]
     retrained_loss: NDArray[np.float64]
+    control_accuracy: NDArray[np.float64]
+    control_loss: NDArray[np.float64]
     dense_accuracy: NDArray[np.float64]
     dense_loss: NDArray[np.float64]
     left: dict[str, NDArray[np.float64]]
@@ -62,14 +67,15 @@ class Pruning:
 def prune(
     ensemble: Ensemble,
     dataset: Dataset,
-    fractions: Sequence[float] = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99),
+    fractions: Sequence[float] = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99),
     *,
     scope: Scope = "global",
     criterion: Criterion = "magnitude",
     retraining: Mapping[str, Any] | None = None,
+    gradual: bool = False,
     seed: int = 0,
 ) -> Pruning:
-    """Set a share of the weights to zero, in one step, and evaluate; train on what is left, and evaluate.
+    """Set a share of the weights to zero and evaluate; train on what is left and evaluate again.
 
     Parameters
     ----------
@@ -79,12 +85,15 @@ def prune(
         What they were trained on.
     fractions
         Shares of the weights to set to zero, each in [0, 1).
-        Zero among them gives the control: the whole network, trained on for as long as the pruned ones.
     scope, criterion, seed
         As in :func:`masks`.
     retraining
         Options of :func:`spinscape.networks.training.train`, such as ``{"epochs": 5}``; None for no
         retraining. All copies of a network see the same samples in the same order.
+    gradual
+        Whether each fraction is pruned from the network as retrained at the fraction before, as is done
+        where weights are to be saved, rather than from the given one. Fractions then rise, the training adds
+        up, and `accuracy` and `loss` are those right after each step.
 
     Returns
     -------
@@ -93,7 +102,8 @@ def prune(
     Raises
     ------
     ValueError
-        If a fraction, the scope, the criterion or an option of retraining is not of the kind above.
+        If a fraction, the scope, the criterion or an option of retraining is not of the kind above, or
+        gradual pruning has no retraining or no rising fractions.
     """
     shares = np.asarray(fractions, float)
     if shares.ndim != 1 or not len(shares):
@@ -101,28 +111,19 @@ def prune(
     forbidden = {"start", "masks", "streams", "replicas", "evaluate_test"} & set(retraining or {})
     if forbidden:
         raise ValueError(f"retraining cannot set {', '.join(sorted(forbidden))}")
-    ranks = _ranks(ensemble, scope, criterion, seed)
-    loss = "cross_entropy" if dataset.task == "classification" else "mse"
-    dense = evaluate(ensemble, dataset.x_test, dataset.y_test, loss=loss)
-    size = ensemble.flat()[0].numel() * ensemble.replicas * 4
-    step = max(1, COPIES_BYTES // size)
-    parts = [
-        _some(ensemble, dataset, ranks, shares[first : first + step], loss, retraining, seed)
-        for first in track(range(0, len(shares), step), "pruning")
-    ]
-    accuracy, test_loss, again, again_loss = (
-        np.concatenate(column) for column in list(zip(*parts, strict=True))[:4]
-    )
+    if gradual and (retraining is None or (np.diff(shares) <= 0).any()):
+        raise ValueError("gradual pruning needs retraining and rising fractions")
+    job = _Job(dataset, scope, criterion, retraining, seed, ensemble.replicas)
+    found = job.gradually(ensemble, shares) if gradual else job.at_once(ensemble, shares)
+    dense = job.evaluate(ensemble)
+    kept = {name: value for name, value in ensemble.params.items() if value.ndim > 2}
     return Pruning(
         fractions=shares,
-        accuracy=accuracy,
-        loss=test_loss,
-        retrained_accuracy=again,
-        retrained_loss=again_loss,
-        dense_accuracy=np.asarray(dense.accuracy),
-        dense_loss=np.asarray(dense.loss),
-        left={name: np.concatenate([part[4][name] for part in parts]) for name in ranks},
-        weights=sum(rank[0].numel() for rank in ranks.values()),
+        **{name: np.stack([row[name] for row in found]) for name in found[0] if "." not in name},
+        dense_accuracy=dense["accuracy"],
+        dense_loss=dense["loss"],
+        left={name: np.stack([row[f"left.{name}"] for row in found]) for name in kept},
+        weights=sum(value[0].numel() for value in kept.values()),
     )
 
 
@@ -173,7 +174,7 @@ def harmless(accuracy: ArrayLike, fractions: ArrayLike, reference: ArrayLike, ma
     fractions
         ``(F,)``, rising.
     reference
-        Accuracy to compare with, ``(R,)``.
+        Accuracy to compare with, ``(R,)`` or ``(F, R)``.
     margin
         Accuracy that may be lost.
 
@@ -230,46 +231,89 @@ def _left(ranks: Mapping[str, Tensor], fraction: float, device: torch.device) ->
     return {name: (rank >= fraction).to(device) for name, rank in ranks.items()}
 
 
-def _some(
-    ensemble: Ensemble,
-    dataset: Dataset,
-    ranks: Mapping[str, Tensor],
-    shares: NDArray[np.float64],
-    loss: str,
-    retraining: Mapping[str, Any] | None,
-    seed: int,
-) -> tuple[Any, ...]:
-    """Prune at some of the fractions: accuracy, loss, both after retraining, share left by name."""
-    count = ensemble.replicas
-    kept = [_left(ranks, float(share), ensemble.device) for share in shares]
-    joined = {name: torch.cat([mask[name] for mask in kept]) for name in ranks}
-    copies = ensemble[np.tile(np.arange(count), len(shares))]
-    params = {
-        name: value * joined[name] if name in joined else value for name, value in copies.params.items()
-    }
-    pruned = Ensemble(ensemble.model, params, copies.buffers)
-    found = [evaluate(pruned, dataset.x_test, dataset.y_test, loss=loss)]
-    if retraining is not None:
+@dataclass(frozen=True)
+class _Job:
+    """Pruning of R networks with everything that stays the same; results by name, ``(R,)`` each."""
+
+    dataset: Dataset
+    scope: str
+    criterion: str
+    retraining: Mapping[str, Any] | None
+    seed: int
+    count: int
+
+    def at_once(self, ensemble: Ensemble, shares: NDArray[np.float64]) -> list[dict[str, NDArray]]:
+        """Prune the given networks at every share."""
+        ranks = _ranks(ensemble, self.scope, self.criterion, self.seed)
+        step = max(1, COPIES_BYTES // (4 * ensemble.replicas * ensemble.flat().shape[1]))
+        rows = []
+        for first in track(range(0, len(shares), step), "pruning"):
+            some = shares[first : first + step]
+            kept = [_left(ranks, float(share), ensemble.device) for share in some]
+            joined = {name: torch.cat([mask[name] for mask in kept]) for name in ranks}
+            pruned = _masked(ensemble[np.tile(np.arange(self.count), len(some))], joined)
+            again = None if self.retraining is None else self.retrain(pruned, joined, 0)
+            rows += [
+                self.row(pruned[own], None if again is None else again[own], mask)
+                for own, mask in zip(self.slices(len(some)), kept, strict=True)
+            ]
+        control = {}
+        if self.retraining is not None:
+            control = self.evaluate(self.retrain(ensemble, {}, 0))
+        return [row | self.named(control, "control") for row in rows]
+
+    def gradually(self, ensemble: Ensemble, shares: NDArray[np.float64]) -> list[dict[str, NDArray]]:
+        """Prune at one share after the other, with retraining in between."""
+        now = control = ensemble
+        rows = []
+        for stage, share in enumerate(track(shares, "pruning", total=len(shares))):
+            ranks = _ranks(now, self.scope, self.criterion, self.seed)
+            kept = _left(ranks, float(share), ensemble.device)
+            pruned = _masked(now, kept)
+            whole = {name: torch.cat([mask, torch.ones_like(mask)]) for name, mask in kept.items()}
+            both = self.retrain(Ensemble.concatenate([_bare(pruned), _bare(control)]), whole, stage)
+            now, control = both[: self.count], both[self.count :]
+            rows.append(self.row(pruned, now, kept) | self.named(self.evaluate(control), "control"))
+        return rows
+
+    def slices(self, copies: int) -> list[slice]:
+        """Return where each copy of the networks lies."""
+        return [slice(k * self.count, (k + 1) * self.count) for k in range(copies)]
+
+    def retrain(self, start: Ensemble, kept: dict[str, Tensor], stage: int) -> Ensemble:
+        """Train networks on, all copies of one with the same samples."""
         # The orders of the first training, drawn from the same seed, shall not come again.
-        orders = int(np.random.SeedSequence(seed, spawn_key=(PRUNING,)).generate_state(1)[0])
-        options: dict[str, Any] = {"seed": orders, "device": ensemble.device, "dtype": ensemble.dtype} | dict(
-            retraining
-        )
-        streams = np.tile(np.arange(count), len(shares)).tolist()
-        again = train(
-            ensemble.model,
-            dataset,
-            start=pruned,
-            masks=joined,
-            streams=streams,
-            evaluate_test=False,
-            **options,
-        )
-        found.append(evaluate(again, dataset.x_test, dataset.y_test, loss=loss))
-    shape = (len(shares), count)
-    columns = [np.asarray(values).reshape(shape) for one in found for values in (one.accuracy, one.loss)]
-    columns += [np.full(shape, np.nan)] * (4 - len(columns))
-    left = {
-        name: mask.flatten(1).double().mean(1).cpu().numpy().reshape(shape) for name, mask in joined.items()
-    }
-    return *columns, left
+        orders = int(np.random.SeedSequence(self.seed, spawn_key=(PRUNING, stage)).generate_state(1)[0])
+        options: dict[str, Any] = {"seed": orders, "device": start.device, "dtype": start.dtype}
+        streams = np.tile(np.arange(self.count), start.replicas // self.count).tolist()
+        return train(
+            start.model, self.dataset, start=start, masks=kept, streams=streams, evaluate_test=False,
+            **options | dict(self.retraining or {}),
+        )  # fmt: skip
+
+    def row(self, pruned: Ensemble, again: Ensemble | None, kept: Mapping[str, Tensor]) -> dict[str, NDArray]:
+        """Return the results at one share."""
+        row = self.evaluate(pruned) | self.named({} if again is None else self.evaluate(again), "retrained")
+        left = {f"left.{name}": mask.flatten(1).double().mean(1) for name, mask in kept.items()}
+        return row | {name: share.cpu().numpy() for name, share in left.items()}
+
+    def named(self, result: Mapping[str, NDArray], what: str) -> dict[str, NDArray]:
+        """Return results under other names; NaN where there are none."""
+        none = np.full(self.count, np.nan)
+        return {f"{what}_{name}": result.get(name, none) for name in ("accuracy", "loss")}
+
+    def evaluate(self, ensemble: Ensemble) -> dict[str, NDArray]:
+        """Return accuracy and loss on the test samples."""
+        loss = "cross_entropy" if self.dataset.task == "classification" else "mse"
+        found = evaluate(ensemble, self.dataset.x_test, self.dataset.y_test, loss=loss)
+        return {"accuracy": found.accuracy, "loss": np.asarray(found.loss)}
+
+
+def _masked(ensemble: Ensemble, kept: Mapping[str, Tensor]) -> Ensemble:
+    """Set the weights that are not left to zero."""
+    params = {name: value * kept[name] if name in kept else value for name, value in ensemble.params.items()}
+    return Ensemble(ensemble.model, params, ensemble.buffers)
+
+
+def _bare(ensemble: Ensemble) -> Ensemble:
+    return Ensemble(ensemble.model, ensemble.params, ensemble.buffers)

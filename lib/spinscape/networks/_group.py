@@ -26,6 +26,7 @@ class Plan:
     batch_size: int
     rule: optimisers.Factory
     trainable: frozenset[str]
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,8 @@ class Group:
         loss, accuracy : Tensor
             Means over the epoch's samples, each taken before its step, float64 ``(R,)`` on the CPU.
         first : Tensor
-            Mean loss of the first batch, ``(R,)``.
+            Mean loss of the first batch, ``(R,)``; that of outputs of zero, if it is larger and training goes
+            on from given networks.
         """
         plan, draws, count = self.plan, self.draw(), len(self.replicas)
         samples = draws.orders.shape[1]
@@ -216,6 +218,8 @@ class Group:
             seeds = [seed + step for seed in draws.seeds]
             outputs = forward(self.params, self.buffers, x, seeds=seeds)
             values = plan.loss(outputs, y)
+            if step == 0 and plan.resumed:
+                nothing = row_means(plan.loss(torch.zeros_like(outputs), y).detach())
             leaves = self.leaves
             slopes = torch.autograd.grad(
                 values.sum() / size, leaves, allow_unused=True, materialize_grads=True
@@ -231,6 +235,9 @@ class Group:
         self.rule.zero_grad(set_to_none=True)
         accuracy = hits.sum(1).cpu().double() / samples
         first = row_means(losses[:, : plan.batch_size])
+        if plan.resumed:
+            # Trained networks begin near zero: that alone makes no loss a divergence.
+            first = torch.maximum(first, nothing)
         return row_means(losses), accuracy if labels else torch.full_like(accuracy, torch.nan), first
 
     def finite(self) -> Tensor:

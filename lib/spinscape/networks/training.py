@@ -163,6 +163,7 @@ def train(
         min(batch_size, len(dataset.x_train)),
         rule,
         frozenset(name for name, value in model.named_parameters() if value.requires_grad),
+        resumed=origin is not None,
     )
     if not plan.trainable:
         raise ValueError("the model has no parameter that requires a gradient")
