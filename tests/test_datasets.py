@@ -653,3 +653,16 @@ def test_downscaling_refuses_what_is_no_image():
     for data, side in ((load("digits"), 9), (load("digits"), 0), (load("digits").flat(), 4)):
         with pytest.raises(ValueError, match="cannot be scaled down"):
             data.downscaled(side)
+
+
+def test_standardised_by_the_training_samples() -> None:
+    plain = datasets.load("linnerud")
+    data = plain.standardised()
+    for fitted in (data.x_train, data.y_train):
+        torch.testing.assert_close(fitted.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+        torch.testing.assert_close(fitted.std(0, correction=0), torch.ones(3))
+    scale = plain.x_train.std(0, correction=0)
+    torch.testing.assert_close(data.x_test * scale + plain.x_train.mean(0), plain.x_test)
+    digits = datasets.load("digits").standardised()
+    assert digits.y_train.dtype == torch.int64
+    assert bool(torch.isfinite(digits.x_train).all())

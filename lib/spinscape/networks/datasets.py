@@ -83,6 +83,22 @@ class Dataset:
         """Return the same data with every input as one row, ``(N, d)`` (a view, no copy)."""
         return replace(self, x_train=self.x_train.flatten(1), x_test=self.x_test.flatten(1))
 
+    def standardised(self) -> Dataset:
+        """Return the same data with mean 0 and variance 1 over the training samples, entry by entry.
+
+        Inputs are scaled, and the targets of a regression; entries that never vary are only shifted.
+        """
+        changed = {"x_train": self.x_train, "x_test": self.x_test}
+        if self.task == "regression":
+            changed |= {"y_train": self.y_train, "y_test": self.y_test}
+        for letter in {name[0] for name in changed}:
+            fitted = changed[f"{letter}_train"]
+            centre, spread = fitted.mean(0), fitted.std(0, correction=0)
+            spread = spread.where(spread > 0, 1.0)
+            for split in ("train", "test"):
+                changed[f"{letter}_{split}"] = (changed[f"{letter}_{split}"] - centre) / spread
+        return replace(self, **changed)
+
     def downscaled(self, side: int) -> Dataset:
         """Return the same images with `side` x `side` pixels, each the mean over the area that it covers.
 
