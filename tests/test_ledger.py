@@ -76,9 +76,12 @@ def test_missing_and_misplaced_records_are_named() -> None:
 @pytest.mark.parametrize("claim", sorted(PREDICATES))
 def test_every_predicate_can_pass_and_fail(claim: str) -> None:
     passing, failing = EXAMPLES[claim]
-    right = ledger.REPRODUCED if not CLAIMS[claim].source_error else ledger.SOURCE_WRONG
-    assert PREDICATES[claim](passing, MNIST).outcome == right
-    assert PREDICATES[claim](failing, MNIST).outcome == ledger.NOT_REPRODUCED
+    verdicts = [PREDICATES[claim](measured, MNIST).outcome for measured in (passing, failing)]
+    if CLAIMS[claim].source_error:
+        # Without the evidence against it the statement stands.
+        assert verdicts == [ledger.SOURCE_WRONG, ledger.REPRODUCED]
+    else:
+        assert verdicts == [ledger.REPRODUCED, ledger.NOT_REPRODUCED]
 
 
 @pytest.mark.parametrize("claim", sorted(set(PREDICATES) - {"downhill-walk-fraction"}))
@@ -115,7 +118,8 @@ def test_partial_verdicts() -> None:
 def test_every_written_chapter_has_all_its_predicates() -> None:
     written = {p.stem for p in (ROOT / "book").glob("*.md")}
     rows = {claim.id for claim in CLAIMS.values() if claim.chapter in written}
-    assert rows == set(PREDICATES) == set(EXAMPLES)
+    # A predicate may be there before its chapter: it is written before the first run.
+    assert rows <= set(PREDICATES) == set(EXAMPLES) <= set(CLAIMS)
 
 
 def test_another_case_is_not_the_claim() -> None:

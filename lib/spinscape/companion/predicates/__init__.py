@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spinscape.companion.ledger import NOT_TESTED, Measurement, Verdict
+from spinscape.companion.ledger import Measurement, Verdict
 
 Predicate = Callable[[Mapping[str, Measurement], Mapping[str, Any]], Verdict]
 
@@ -45,18 +45,13 @@ class Case:
     cost: str
 
 
-def undecided(said: str) -> Verdict:
-    """Give the verdict on intervals that straddle a threshold, with what it would cost to decide."""
-    return Verdict(
-        NOT_TESTED,
-        f"{said} The intervals do not decide. "
-        "Projected cost: four times the networks halve the intervals, at four times the time of this run.",
-    )
+from spinscape.companion.predicates import (  # noqa: E402
+    critical_points,
+    random_walks,
+    spin_glass_theory,
+)
 
-
-from spinscape.companion.predicates import random_walks  # noqa: E402
-
-_MODULES = (random_walks,)
+_MODULES = (spin_glass_theory, critical_points, random_walks)
 PREDICATES: dict[str, Predicate] = {k: v for m in _MODULES for k, v in m.PREDICATES.items()}
 CASES: dict[str, Case] = {k: v for m in _MODULES for k, v in m.CASES.items()}
 EXAMPLES: dict[str, tuple[dict[str, Measurement], dict[str, Measurement]]] = {

@@ -25,8 +25,6 @@ A fraction that neither falls nor rises decides nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from spinscape.companion.ledger import (
     NOT_REPRODUCED,
@@ -36,10 +34,16 @@ from spinscape.companion.ledger import (
     Measurement,
     Verdict,
 )
-from spinscape.companion.predicates import Case, undecided
-
-Rows = Mapping[str, Measurement]
-Parameters = Mapping[str, Any]
+from spinscape.companion.predicates import Case
+from spinscape.companion.predicates.intervals import (
+    Parameters,
+    Rows,
+    below,
+    every,
+    show,
+    synthetic,
+    undecided,
+)
 
 FLAT = 1 / 3
 PLATEAU = 0.1
@@ -55,19 +59,6 @@ _MNIST = {"dataset": "mnist", "hidden": 512}
 _COST = "`spinscape build --profile mnist`, under 15 minutes on one core"
 
 
-def _below(row: Measurement, threshold: float) -> bool | None:
-    """Whether the interval lies below (True), above (False) or across (None) a threshold."""
-    if not row.measured:
-        return None
-    if row.high <= threshold:
-        return True
-    return False if row.low > threshold else None
-
-
-def _show(row: Measurement) -> str:
-    return f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
-
-
 def _starting(rows: Rows, prefix: str) -> dict[str, Measurement]:
     return {name: row for name, row in rows.items() if name.startswith(prefix)}
 
@@ -75,7 +66,7 @@ def _starting(rows: Rows, prefix: str) -> dict[str, Measurement]:
 def displacement_law(rows: Rows, _: Parameters) -> Verdict:
     """Displacement grows as sigma sqrt(t q): both intervals inside the margins."""
     exponent, prefactor = rows["exponent"], rows["prefactor"]
-    said = f"Exponent {_show(exponent)}, prefactor {_show(prefactor)}."
+    said = f"Exponent {show(exponent)}, prefactor {show(prefactor)}."
     inside = [
         abs(end - target) <= MARGIN
         for row, target in ((exponent, 0.5), (prefactor, 1.0))
@@ -96,16 +87,16 @@ def flat_then_plateau(rows: Rows, _: Parameters) -> Verdict:
     """Flat at first, faster for larger sigma, a plateau for 0.05 and 0.07: three parts."""
     if any(f"plateau_{sigma}" not in rows for sigma in NAMED):
         return Verdict(NOT_TESTED, "The claim names the step sizes 0.05 and 0.07; this run lacks one.")
-    flat = [_below(rows[f"flat_ratio_{sigma}"], FLAT) for sigma in NAMED]
-    plateau = [_below(rows[f"plateau_{sigma}"], PLATEAU) for sigma in NAMED]
+    flat = [below(rows[f"flat_ratio_{sigma}"], FLAT) for sigma in NAMED]
+    plateau = [below(rows[f"plateau_{sigma}"], PLATEAU) for sigma in NAMED]
     pvalue = rows["faster_p"].value
     faster = None if math.isnan(pvalue) else pvalue < SIGNIFICANT
     slopes = "; ".join(
-        f"at {sigma} first {_show(rows[f'flat_ratio_{sigma}'])}, last {_show(rows[f'plateau_{sigma}'])}"
+        f"at {sigma} first {show(rows[f'flat_ratio_{sigma}'])}, last {show(rows[f'plateau_{sigma}'])}"
         for sigma in NAMED
     )
     said = f"Slopes over the steepest: {slopes}. Growth faster with sigma: p = {pvalue:.2g}."
-    parts = [_all(flat), faster, _all(plateau)]
+    parts = [every(flat), faster, every(plateau)]
     if all(part is True for part in parts):
         return Verdict(REPRODUCED, said)
     if any(part is False for part in parts):
@@ -114,20 +105,13 @@ def flat_then_plateau(rows: Rows, _: Parameters) -> Verdict:
     return undecided(said)
 
 
-def _all(parts: list[bool | None]) -> bool | None:
-    """Return True if all parts hold, False if any fails, None if nothing is decided."""
-    if False in parts:
-        return False
-    return None if None in parts else True
-
-
 def follows_training(rows: Rows, _: Parameters) -> Verdict:
     """Rank correlation of the test curve with the training curve, and the ratio of their rises."""
     ranks = {name: rows[name] for name in ("spearman_loss", "spearman_accuracy")}
     rise = rows["rise_test_over_train"]
     said = (
-        f"Rank correlation {_show(ranks['spearman_loss'])} (loss), {_show(ranks['spearman_accuracy'])} "
-        f"(accuracy); the test loss rises {_show(rise)} times as far."
+        f"Rank correlation {show(ranks['spearman_loss'])} (loss), {show(ranks['spearman_accuracy'])} "
+        f"(accuracy); the test loss rises {show(rise)} times as far."
     )
     parts: list[bool | None] = []
     for row in ranks.values():
@@ -147,7 +131,7 @@ def weight_scale(rows: Rows, _: Parameters) -> Verdict:
     inside = {name: row.low >= 0.1 / FACTOR and row.high <= 0.1 * FACTOR for name, row in rows.items()}
     fits = ", ".join(name.replace("_", " ") for name, ok in inside.items() if ok) or "none"
     said = (
-        f"All weights: RMS {_show(rows['rms_all'])}, mean absolute {_show(rows['mean_abs_all'])}. "
+        f"All weights: RMS {show(rows['rms_all'])}, mean absolute {show(rows['mean_abs_all'])}. "
         f"Within a factor of 1.41 of 0.1: {fits}."
     )
     ends = (0.1 / FACTOR, 0.1 * FACTOR)
@@ -167,7 +151,7 @@ def downhill_fraction(rows: Rows, _: Parameters) -> Verdict:
         return Verdict(NOT_TESTED, "At no step size did the fraction change, which tells nothing.")
     ranks = {sigma: rows[f"trend_rank_{sigma}"] for sigma in fell}
     rose = [sigma for sigma, row in ranks.items() if row.low > 0]
-    said = "Rank correlation with t: " + "; ".join(f"{_show(row)} at {s}" for s, row in ranks.items())
+    said = "Rank correlation with t: " + "; ".join(f"{show(row)} at {s}" for s, row in ranks.items())
     said += f". It falls significantly for {sum(fell.values())} of {len(fell)} step sizes"
     said += f" and rises for {len(rose)}."
     if len(fell) < len(tests):
@@ -200,49 +184,45 @@ CASES = {
 }
 
 
-def _rows(**values: tuple[float, float, float]) -> dict[str, Measurement]:
-    return {name: Measurement(*triple, n=8) for name, triple in values.items()}
-
-
 EXAMPLES = {
     "random-walk-algorithm": (
-        _rows(exponent=(0.51, 0.5, 0.519), prefactor=(1.01, 1.0, 1.019)),
-        _rows(exponent=(0.53, 0.521, 0.54), prefactor=(1.0, 0.99, 1.01)),
+        synthetic(exponent=(0.51, 0.5, 0.519), prefactor=(1.01, 1.0, 1.019)),
+        synthetic(exponent=(0.53, 0.521, 0.54), prefactor=(1.0, 0.99, 1.01)),
     ),
     "walk-flat-then-plateau": (
-        _rows(
+        synthetic(
             **{"flat_ratio_0.05": (0.3, 0.28, 0.32), "flat_ratio_0.07": (0.3, 0.28, 0.33)},
             **{"plateau_0.05": (0.08, 0.05, 0.1), "plateau_0.07": (0.08, 0.05, 0.1)},
             faster_p=(0.04, 0.04, 0.04),
         ),
-        _rows(
+        synthetic(
             **{"flat_ratio_0.05": (0.36, 0.34, 0.38), "flat_ratio_0.07": (0.36, 0.34, 0.38)},
             **{"plateau_0.05": (0.12, 0.105, 0.13), "plateau_0.07": (0.12, 0.105, 0.13)},
             faster_p=(0.06, 0.06, 0.06),
         ),
     ),
     "walk-test-like-train": (
-        _rows(
+        synthetic(
             spearman_loss=(0.92, 0.9, 0.94),
             spearman_accuracy=(0.92, 0.9, 0.94),
             rise_test_over_train=(1.1, 0.81, 1.24),
         ),
-        _rows(
+        synthetic(
             spearman_loss=(0.85, 0.8, 0.89),
             spearman_accuracy=(0.85, 0.8, 0.89),
             rise_test_over_train=(1.4, 1.26, 1.6),
         ),
     ),
     "weight-scale": (
-        _rows(rms_all=(0.13, 0.12, 0.141), mean_abs_all=(0.08, 0.071, 0.085)),
-        _rows(rms_all=(0.145, 0.142, 0.15), mean_abs_all=(0.06, 0.05, 0.07)),
+        synthetic(rms_all=(0.13, 0.12, 0.141), mean_abs_all=(0.08, 0.071, 0.085)),
+        synthetic(rms_all=(0.145, 0.142, 0.15), mean_abs_all=(0.06, 0.05, 0.07)),
     ),
     "downhill-walk-fraction": (
-        _rows(
+        synthetic(
             **{"trend_p_0.001": (0.04, 0.04, 0.04), "trend_rank_0.001": (-0.5, -0.9, 0.1)},
             **{"trend_p_0.01": (0.04, 0.04, 0.04), "trend_rank_0.01": (-0.5, -0.9, -0.1)},
         ),
-        _rows(
+        synthetic(
             **{"trend_p_0.001": (0.06, 0.06, 0.06), "trend_rank_0.001": (-0.2, -0.5, 0.1)},
             **{"trend_p_0.01": (0.99, 0.99, 0.99), "trend_rank_0.01": (0.5, 0.1, 0.9)},
         ),

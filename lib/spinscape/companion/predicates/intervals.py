@@ -1,0 +1,128 @@
+"""Words that predicates share: where an interval lies, and what several parts of a claim give.
+
+A part of a claim is True where its whole interval lies on the right side of a threshold, False where
+it lies on the wrong side, and None where it straddles it or was not measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spinscape.companion.ledger import (
+    NOT_REPRODUCED,
+    NOT_TESTED,
+    PARTLY,
+    REPRODUCED,
+    SOURCE_WRONG,
+    Measurement,
+    Verdict,
+)
+
+Rows = Mapping[str, Measurement]
+Parameters = Mapping[str, Any]
+Part = bool | None
+
+
+def synthetic(**values: tuple[float, float, float] | float) -> dict[str, Measurement]:
+    """Make synthetic measurements: (value, low, high), or a number that is exact."""
+    triples = {
+        name: value if isinstance(value, tuple) else (value, value, value) for name, value in values.items()
+    }
+    return {name: Measurement(*triple, n=8) for name, triple in triples.items()}
+
+
+def show(row: Measurement, form: str = ".3g") -> str:
+    """Write a measurement with its interval, where it has one that is not a point."""
+    if not row.measured or row.low == row.high:
+        return f"{row.value:{form}}"
+    return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"
+
+
+def below(row: Measurement, threshold: float) -> Part:
+    """Whether the interval lies at or below a threshold."""
+    if not row.measured:
+        return None
+    if row.high <= threshold:
+        return True
+    return False if row.low > threshold else None
+
+
+def above(row: Measurement, threshold: float) -> Part:
+    """Whether the interval lies at or above a threshold."""
+    if not row.measured:
+        return None
+    if row.low >= threshold:
+        return True
+    return False if row.high < threshold else None
+
+
+def within(row: Measurement, low: float, high: float) -> Part:
+    """Whether the interval lies between two ends; False where it lies wholly outside of them."""
+    if not row.measured:
+        return None
+    if low <= row.low and row.high <= high:
+        return True
+    return False if row.high < low or row.low > high else None
+
+
+def smaller(first: Measurement, second: Measurement) -> Part:
+    """Whether the first interval lies below the second; None where they meet."""
+    if not (first.measured and second.measured):
+        return None
+    if first.high < second.low:
+        return True
+    return False if first.low > second.high else None
+
+
+def magnitude(row: Measurement) -> Measurement:
+    """Return the absolute value of a measurement; its interval reaches zero where the sign is open."""
+    ends = sorted((abs(row.low), abs(row.high)))
+    low = 0.0 if row.low <= 0 <= row.high else ends[0]
+    return Measurement(abs(row.value), low, ends[1], row.n, row.unit)
+
+
+def exactly(row: Measurement, value: float, tolerance: float) -> Part:
+    """Whether an exact number, which has no interval, has a value."""
+    if not math.isfinite(row.value):
+        return None
+    return abs(row.value - value) <= tolerance
+
+
+def every(parts: Sequence[Part]) -> Part:
+    """Return True if all parts hold, False if any fails, None if nothing is decided."""
+    if False in parts:
+        return False
+    return None if None in parts else True
+
+
+def combine(parts: Sequence[Part], said: str) -> Verdict:
+    """All parts hold: reproduced; some fail: partly if another holds, else not; else undecided."""
+    if every(parts):
+        return Verdict(REPRODUCED, said)
+    if False in parts:
+        return Verdict(PARTLY if True in parts else NOT_REPRODUCED, said)
+    return undecided(said)
+
+
+def refute(parts: Sequence[Part], said: str, otherwise: str) -> Verdict:
+    """Judge a statement that is wrong as written: all parts of the evidence hold, or it stands.
+
+    Where a part of the evidence fails the source is not wrong in the way that was held against it, and
+    the row is reproduced, with the reason `otherwise`.
+    """
+    if every(parts):
+        return Verdict(SOURCE_WRONG, said)
+    if False in parts:
+        return Verdict(REPRODUCED, f"{said} {otherwise}")
+    return undecided(said)
+
+
+def undecided(said: str) -> Verdict:
+    """Give the verdict on intervals that straddle a threshold, with what it would cost to decide."""
+    return Verdict(
+        NOT_TESTED,
+        f"{said} The intervals do not decide. "
+        "Projected cost: four times the seeds halve the intervals, at four times the time of this run.",
+    )

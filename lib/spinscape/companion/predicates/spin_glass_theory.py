@@ -1,0 +1,405 @@
+"""Predicates of the chapter on the theory of the spherical p-spin glass.
+
+Written and committed before the chapter's first run.
+Exact numbers, from closed forms or quadrature, have no interval; measured ones have to lie on one side
+of their threshold with their whole interval.
+
+- The threshold is confirmed when it is where the complexities coincide (1e-6) and when the lower edge of
+  the sampled Hessians' spectrum reaches zero within 2% of it.
+- The wording is wrong when the threshold stays within 2% as the dimension changes, and changes with H.
+- The band is judged as what it is, a statement on large dimensions: the gap of the mean minimum has to
+  close as a power of at most -0.1, the share of minima below -E_inf + 0.05 to rise with the dimension, and
+  most minima to lie below -E_inf.
+  The last may fail although the first two hold.
+- The two readings on saddles: at a fixed energy in the band the ratio of saddles to minima falls with the
+  rate of the theory within 10%; for the band as a whole it does not fall.
+- H = 2 has to show 2 Lambda points, one pair of minima and replicas that agree up to sign.
+- The ground state is hard to reach when the logarithm of the restarts needed grows with the dimension; a
+  good local minimum suffices when the best of n networks gains at most half a point of test accuracy on
+  the mean network; it overfits when lower training loss goes with higher test loss.
+- Descent reaches the threshold when its extrapolated energy lies within 1% of -E_inf or below it, and
+  above -E_0.
+- The network is a spin glass when the path sum is the forward pass (1e-12) and each assumption holds:
+  correlations of path activations of at most 0.05, accuracy within a point at 95% pruned without
+  retraining, weights used alike within a factor of two.
+- "Basically unchanged" is within one percentage point.
+- "Several minima" on a slice is at least two in the mean.
+"""
+
+from __future__ import annotations
+
+from spinscape.companion.ledger import NOT_REPRODUCED, PARTLY, REPRODUCED, SOURCE_WRONG, Verdict
+from spinscape.companion.predicates import Case
+from spinscape.companion.predicates.intervals import (
+    Parameters,
+    Rows,
+    above,
+    below,
+    combine,
+    every,
+    exactly,
+    refute,
+    show,
+    synthetic,
+    undecided,
+    within,
+)
+
+MARGIN = 0.02
+POINT = 1.0
+CLOSE = 0.01
+ALIKE = 2.0
+CORRELATED = 0.05
+SUFFICES = 0.5
+RATE = 0.1
+
+
+def threshold_energy(rows: Rows, _: Parameters) -> Verdict:
+    """Compare the closed form, the meeting of the complexities and the edge of sampled Hessians."""
+    edges = [rows["edge_over_threshold_3"], rows["edge_over_threshold_4"]]
+    said = (
+        f"Complexities of index 0 and 1 meet within {rows['coincide_error'].value:.1g} of it for H = 3..20; "
+        f"sampled Hessians lose their lower edge at {show(edges[0], '.4f')} (H = 3) and "
+        f"{show(edges[1], '.4f')} (H = 4) times it; E_inf(3) = {rows['threshold_3'].value:.6f}."
+    )
+    parts = [exactly(rows["coincide_error"], 0, 1e-6), exactly(rows["threshold_3"], 1.632993, 1e-6)]
+    parts += [within(edge, 1 - MARGIN, 1 + MARGIN) for edge in edges]
+    return combine(parts, said)
+
+
+def threshold_wording(rows: Rows, _: Parameters) -> Verdict:
+    """E_inf depends on H alone, the count on the dimension: the source's word is wrong."""
+    size, order = rows["edge_large_over_small"], rows["edge_4_over_3"]
+    grown = rows["log_count_large_over_small"]
+    said = (
+        f"At H = 3 the edge at the larger dimension is {show(size, '.4f')} times that at the smaller one, "
+        f"while the mean count is exp({grown.value:.3g}) times as large; "
+        f"from H = 3 to 4 the edge changes by the factor {show(order, '.4f')}. "
+        "H is the interaction order, Lambda the dimension."
+    )
+    parts = [within(size, 1 - MARGIN, 1 + MARGIN), above(order, 1 + MARGIN), above(grown, 1)]
+    return refute(parts, said, "The threshold does move with the dimension, as the source's word has it.")
+
+
+def minima_band(rows: Rows, _: Parameters) -> Verdict:
+    """Ask whether minima gather at -E_inf, and on which side of it."""
+    power, share = rows["gap_power"], rows["share_below_large"]
+    near, enumerated = rows["share_near_large_over_small"], rows["enumerated_over_exact"]
+    said = (
+        f"The gap of the mean minimum to -E_inf closes as Lambda^{show(power)}; "
+        f"{100 * share.value:.2g}% of minima lie below -E_inf at the largest dimension, "
+        f"{100 * rows['share_near_large'].value:.3g}% below -E_inf + 0.05, {near.value:.3g} times the share "
+        f"at the smallest; enumerated over exact number of minima: {show(enumerated)}."
+    )
+    closing = every([below(power, -0.1), above(near, 1), within(enumerated, 0.8, 1.2)])
+    inside = above(share, 0.5)
+    if closing and inside:
+        return Verdict(REPRODUCED, said)
+    if closing and inside is False:
+        return Verdict(PARTLY, f"{said} Most minima stay above the band and close in on its edge.")
+    if closing is False:
+        return Verdict(PARTLY if inside else NOT_REPRODUCED, said)
+    return undecided(said)
+
+
+def saddles_vanish(rows: Rows, _: Parameters) -> Verdict:
+    """Judge both readings: at a fixed energy, and for the band as a whole."""
+    fixed, band = rows["rate_over_theory"], rows["band_ratio_large_over_small"]
+    said = (
+        f"At a fixed energy in the band the ratio of saddles to minima falls at {show(fixed)} times the "
+        f"rate I(u); over the whole band it is {rows['band_ratio_large'].value:.3g} at the largest "
+        f"dimension, {band.value:.3g} times that at the smallest."
+    )
+    falls, stays = within(fixed, 1 - RATE, 1 + RATE), above(band, 1.0)
+    if falls and stays:
+        return Verdict(SOURCE_WRONG, f"{said} So it depends on the reading, which the source leaves open.")
+    if stays is False:
+        return Verdict(REPRODUCED if falls else PARTLY, said)
+    return undecided(said) if None in (falls, stays) else Verdict(NOT_REPRODUCED, said)
+
+
+def two_spin(rows: Rows, _: Parameters) -> Verdict:
+    """H = 2: 2 Lambda points, one pair of minima, replicas equal up to sign; H = 3 differs."""
+    same, other = rows["overlap_2"], rows["overlap_3"]
+    said = (
+        f"H = 2: between {rows['points_2_min'].value:.0f} and {rows['points_2_max'].value:.0f} critical "
+        f"points where 2 Lambda = {rows['expected_2'].value:.0f}, at most {rows['minima_2_max'].value:.0f} "
+        f"minima, absolute overlap of two descents {show(same)}. "
+        f"H = 3: {show(rows['minima_3'])} minima, absolute overlap {show(other)}."
+    )
+    expected = rows["expected_2"].value
+    parts = [
+        exactly(rows["points_2_min"], expected, 0),
+        exactly(rows["points_2_max"], expected, 0),
+        exactly(rows["minima_2_max"], 2, 0),
+        above(same, 0.99),
+        below(other, 0.9),
+        above(rows["minima_3"], 2.5),
+    ]
+    return refute(parts, said, "H = 2 was not told apart from H = 3.")
+
+
+def nonconvex_band(rows: Rows, _: Parameters) -> Verdict:
+    """H = 2 is not convex and has neither a band nor exponential growth."""
+    curved = rows["negative_2"]
+    said = (
+        f"H = 2: {show(curved)} of random points have a direction of negative curvature, yet the band is "
+        f"{rows['band_width_2'].value:.2g} wide (H = 3: {rows['band_width_3'].value:.4f}) and doubling the "
+        f"dimension multiplies the enumerated count by {rows['count_doubled_2'].value:.4g} "
+        f"(H = 3, exact: {rows['count_doubled_3'].value:.4g})."
+    )
+    parts = [
+        above(curved, 0.05),
+        exactly(rows["band_width_2"], 0, 1e-9),
+        exactly(rows["count_doubled_2"], 2, 0),
+        above(rows["count_doubled_3"], 4),
+    ]
+    return refute(parts, said, "The counter-example did not hold.")
+
+
+def ground_state_hard(rows: Rows, _: Parameters) -> Verdict:
+    """Restarts grow with the dimension; lower training loss overfits; a good minimum suffices."""
+    slope, rank, gain = rows["log_restarts_slope"], rows["train_test_rank"], rows["best_gain"]
+    said = (
+        f"Each further spin multiplies the restarts needed by exp({show(slope)}); "
+        f"rank correlation of training and test loss over networks {show(rank)}; the network of lowest "
+        f"training loss among {rows['best_of'].value:.0f} gains {show(gain)} points of test accuracy on "
+        "the mean."
+    )
+    return combine([above(slope, 0), below(rank, 0), below(gain, SUFFICES)], said)
+
+
+def descent_threshold(rows: Rows, _: Parameters) -> Verdict:
+    """Extrapolated energies of descent lie near -E_inf or below, and above -E_0."""
+    parts, words = [], []
+    for order in ("3", "4"):
+        row = rows[f"descent_{order}"]
+        threshold, ground = rows[f"threshold_{order}"].value, rows[f"ground_{order}"].value
+        parts.append(every([below(row, -threshold * (1 - CLOSE)), above(row, -ground)]))
+        words.append(
+            f"H = {order}: {show(row, '.4f')} with -E_inf = {-threshold:.4f}, -E_0 = {-ground:.4f}, "
+            f"annealed {show(rows[f'annealed_{order}'], '.4f')}"
+        )
+    return combine(parts, f"Energy per spin as the dimension grows: {'; '.join(words)}.")
+
+
+def network_is_glass(rows: Rows, _: Parameters) -> Verdict:
+    """Ask for an exact path sum and for each of the three assumptions."""
+    related, drop, usage = rows["activation_correlation"], rows["drop_95"], rows["usage_spread"]
+    said = (
+        f"Path sum against forward pass: {rows['path_sum_error'].value:.1g} relative. Assumptions: "
+        f"correlation of path activations {show(related)} (independent ones, treated alike: "
+        f"{show(rows['activation_correlation_null'])}); accuracy lost at 95% pruned {show(drop)} points; "
+        f"uses of a weight, 90th over 10th percentile: {show(usage)}. "
+        f"The factor q printed in eq 7 is Psi^{rows['q_printed_exponent'].value:.4g}; eq 15 needs "
+        f"Psi^{rows['q_needed_exponent'].value:.4g}."
+    )
+    exact = exactly(rows["path_sum_error"], 0, 1e-12)
+    assumed = [below(related, CORRELATED), below(drop, POINT), below(usage, ALIKE)]
+    if exact is False:
+        return Verdict(NOT_REPRODUCED, said)
+    return combine([exact, *assumed], said)
+
+
+def redundancy(rows: Rows, _: Parameters) -> Verdict:
+    """Accuracy at 95% of the weights set to zero, with and without retraining."""
+    plain, again = rows["drop_95"], rows["drop_95_retrained"]
+    said = (
+        f"With 95% of the weights at zero test accuracy falls by {show(plain)} points as they are and by "
+        f"{show(again)} points after retraining the rest."
+    )
+    return combine([below(plain, POINT), below(again, POINT)], said)
+
+
+def both_nonconvex(rows: Rows, _: Parameters) -> Verdict:
+    """Both slices have negative curvature and several minima."""
+    said = (
+        f"Minima on a slice: spin glass {show(rows['minima_glass'])}, "
+        f"network {show(rows['minima_network'])}. "
+        f"Share of points with a negative Hessian eigenvalue: {show(rows['negative_glass'])} and "
+        f"{show(rows['negative_network'])}."
+    )
+    parts = [above(rows[f"negative_{what}"], 0.01) for what in ("glass", "network")]
+    parts += [above(rows[f"minima_{what}"], 2) for what in ("glass", "network")]
+    return combine(parts, said)
+
+
+PREDICATES = {
+    "threshold-energy": threshold_energy,
+    "threshold-dimension-wording": threshold_wording,
+    "minima-band": minima_band,
+    "saddles-vanish-in-band": saddles_vanish,
+    "one-hidden-layer-is-two-spin": two_spin,
+    "nonconvex-implies-band": nonconvex_band,
+    "global-minimum-hard": ground_state_hard,
+    "descent-reaches-threshold": descent_threshold,
+    "network-as-spin-glass": network_is_glass,
+    "redundancy-95": redundancy,
+    "both-landscapes-nonconvex": both_nonconvex,
+}
+
+_COST = "`spinscape build --profile mnist`, under 15 minutes on one core"
+_FC1 = {"dataset": "mnist", "hidden": 512}
+
+CASES = {
+    "redundancy-95": Case(_FC1, {"networks": 5, "epochs": 10}, "trained FC1-512 on MNIST", _COST),
+}
+
+EXAMPLES = {
+    "threshold-energy": (
+        synthetic(
+            coincide_error=1e-9,
+            threshold_3=1.6329932,
+            edge_over_threshold_3=(1.0, 0.99, 1.01),
+            edge_over_threshold_4=(1.0, 0.985, 1.015),
+        ),
+        synthetic(
+            coincide_error=1e-3,
+            threshold_3=1.6,
+            edge_over_threshold_3=(1.1, 1.05, 1.15),
+            edge_over_threshold_4=(1.1, 1.05, 1.15),
+        ),
+    ),
+    "threshold-dimension-wording": (
+        synthetic(
+            edge_large_over_small=(1.0, 0.985, 1.015),
+            edge_4_over_3=(1.06, 1.04, 1.08),
+            log_count_large_over_small=20.0,
+        ),
+        synthetic(
+            edge_large_over_small=(1.2, 1.1, 1.3),
+            edge_4_over_3=(1.06, 1.04, 1.08),
+            log_count_large_over_small=20.0,
+        ),
+    ),
+    "minima-band": (
+        synthetic(
+            gap_power=(-0.5, -0.6, -0.4),
+            share_below_large=0.6,
+            share_near_large=0.97,
+            share_near_large_over_small=1.5,
+            enumerated_over_exact=(1.0, 0.9, 1.1),
+        ),
+        synthetic(
+            gap_power=(0.0, -0.05, 0.05),
+            share_below_large=0.1,
+            share_near_large=0.3,
+            share_near_large_over_small=0.9,
+            enumerated_over_exact=(1.0, 0.9, 1.1),
+        ),
+    ),
+    "saddles-vanish-in-band": (
+        synthetic(rate_over_theory=(1.0, 0.95, 1.05), band_ratio_large=0.2, band_ratio_large_over_small=1.5),
+        synthetic(rate_over_theory=(1.0, 0.95, 1.05), band_ratio_large=0.01, band_ratio_large_over_small=0.1),
+    ),
+    "one-hidden-layer-is-two-spin": (
+        synthetic(
+            points_2_min=16,
+            points_2_max=16,
+            expected_2=16,
+            minima_2_max=2,
+            minima_3=(5, 4, 6),
+            overlap_2=(1.0, 0.999, 1.0),
+            overlap_3=(0.5, 0.4, 0.6),
+        ),
+        synthetic(
+            points_2_min=14,
+            points_2_max=18,
+            expected_2=16,
+            minima_2_max=4,
+            minima_3=(5, 4, 6),
+            overlap_2=(0.6, 0.5, 0.7),
+            overlap_3=(0.5, 0.4, 0.6),
+        ),
+    ),
+    "nonconvex-implies-band": (
+        synthetic(
+            negative_2=(1.0, 0.9, 1.0),
+            band_width_2=0.0,
+            band_width_3=0.024,
+            count_doubled_2=2,
+            count_doubled_3=10,
+        ),
+        synthetic(
+            negative_2=(0.01, 0.0, 0.02),
+            band_width_2=0.1,
+            band_width_3=0.024,
+            count_doubled_2=5,
+            count_doubled_3=10,
+        ),
+    ),
+    "global-minimum-hard": (
+        synthetic(
+            log_restarts_slope=(0.1, 0.05, 0.15),
+            train_test_rank=(-0.3, -0.5, -0.1),
+            best_gain=(0.1, -0.2, 0.4),
+            best_of=50,
+        ),
+        synthetic(
+            log_restarts_slope=(-0.1, -0.15, -0.05),
+            train_test_rank=(0.5, 0.3, 0.7),
+            best_gain=(2.0, 1.5, 2.5),
+            best_of=50,
+        ),
+    ),
+    "descent-reaches-threshold": (
+        synthetic(
+            descent_3=(-1.633, -1.64, -1.62),
+            threshold_3=1.632993,
+            ground_3=1.656998,
+            annealed_3=(-1.64, -1.65, -1.63),
+            descent_4=(-1.73, -1.74, -1.72),
+            threshold_4=1.732051,
+            ground_4=1.794085,
+            annealed_4=(-1.75, -1.76, -1.74),
+        ),
+        synthetic(
+            descent_3=(-1.5, -1.52, -1.48),
+            threshold_3=1.632993,
+            ground_3=1.656998,
+            annealed_3=(-1.64, -1.65, -1.63),
+            descent_4=(-1.6, -1.62, -1.58),
+            threshold_4=1.732051,
+            ground_4=1.794085,
+            annealed_4=(-1.75, -1.76, -1.74),
+        ),
+    ),
+    "network-as-spin-glass": (
+        synthetic(
+            path_sum_error=1e-15,
+            activation_correlation=(0.02, 0.01, 0.03),
+            activation_correlation_null=(0.02, 0.01, 0.03),
+            drop_95=(0.5, 0.2, 0.8),
+            usage_spread=(1.5, 1.2, 1.8),
+            q_printed_exponent=0.125,
+            q_needed_exponent=-0.25,
+        ),
+        synthetic(
+            path_sum_error=0.1,
+            activation_correlation=(0.3, 0.2, 0.4),
+            activation_correlation_null=(0.02, 0.01, 0.03),
+            drop_95=(20.0, 15.0, 25.0),
+            usage_spread=(5.0, 4.0, 6.0),
+            q_printed_exponent=0.125,
+            q_needed_exponent=-0.25,
+        ),
+    ),
+    "redundancy-95": (
+        synthetic(drop_95=(0.5, 0.2, 0.8), drop_95_retrained=(0.1, -0.1, 0.3)),
+        synthetic(drop_95=(20.0, 15.0, 25.0), drop_95_retrained=(2.0, 1.5, 2.5)),
+    ),
+    "both-landscapes-nonconvex": (
+        synthetic(
+            minima_glass=(4.0, 3.0, 5.0),
+            minima_network=(2.5, 2.1, 2.9),
+            negative_glass=(0.9, 0.8, 1.0),
+            negative_network=(0.5, 0.4, 0.6),
+        ),
+        synthetic(
+            minima_glass=(1.0, 1.0, 1.0),
+            minima_network=(1.0, 1.0, 1.0),
+            negative_glass=(0.0, 0.0, 0.0),
+            negative_network=(0.0, 0.0, 0.0),
+        ),
+    ),
+}
