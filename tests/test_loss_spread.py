@@ -116,6 +116,9 @@ def test_best_of_follows_the_training_loss() -> None:
     assert with_it.train_loss[0] == pytest.approx(train_loss.mean())
     assert with_it.gain[0] == pytest.approx(0)
     assert (with_it.gain_low[1:] > 0).all()
+    assert (with_it.accuracy_gain_low[1:] > 0).all()
+    np.testing.assert_allclose(with_it.accuracy_gain, with_it.gain / 2, atol=1e-12)
+    np.testing.assert_allclose(with_it.accuracy_gain_high, with_it.gain_high / 2, atol=1e-12)
     against = best_of(train_loss, -train_loss, train_loss, n=(10,))
     assert against.gain_high[0] < 0
     assert against.correlation_high < -0.99

@@ -150,6 +150,8 @@ def test_activity_of_planted_units() -> None:
     np.testing.assert_array_equal(found.correlation[0, 0], 0)
     np.testing.assert_allclose(found.correlation[0, 1], 1)
     np.testing.assert_allclose(found.share_of_pairs, [7 / 8, 1 / 8])
+    np.testing.assert_allclose(found.mean, [[0, 1]])
+    np.testing.assert_allclose(found.random_rms, np.sqrt(1 / 8))
     assert found.samples == 256
     np.testing.assert_array_equal(found.active_share[0], (x > 0).double().mean(1))
     # The input that a path begins at is the one its unit copies in one of eight: correlation 1, else 0.
@@ -253,6 +255,7 @@ def test_even_and_uneven_usage() -> None:
     # Weights of the first layer carry 2 paths each, those of the second 8; 64 paths over 40 weights.
     mean = 2 * 64 / 40
     assert broad.constant[0, 0] == pytest.approx(8 / mean)
+    assert broad.decile_ratio[0, 0] == pytest.approx(4)
     np.testing.assert_allclose(broad.layer_entropy, 1)
     shares = np.repeat([2, 8], [32, 8]) / 128
     assert broad.entropy[0, 0] == pytest.approx(-(shares * np.log(shares)).sum() / np.log(40))

@@ -133,6 +133,8 @@ class BestOf:
     gain, gain_low, gain_high
         Test loss of a typical network minus that of the chosen one, with its bootstrap interval over networks
         at 95%, ``(B,)``; below zero where choosing does harm.
+    accuracy_gain, accuracy_gain_low, accuracy_gain_high
+        Test accuracy of the chosen network minus that of a typical one, likewise.
     rank_correlation, correlation_low, correlation_high
         Spearman's correlation of training and test loss over the networks, with its bootstrap interval.
     pvalue
@@ -146,6 +148,9 @@ class BestOf:
     gain: Floats
     gain_low: Floats
     gain_high: Floats
+    accuracy_gain: Floats
+    accuracy_gain_low: Floats
+    accuracy_gain_high: Floats
     rank_correlation: float
     correlation_low: float
     correlation_high: float
@@ -350,13 +355,13 @@ def best_of(
     chance = _chances(count, numbers)
     chosen = columns[:, np.argsort(columns[0], kind="stable")] @ chance.T
     rng = np.random.default_rng(seed)
-    gains, ranks = np.empty((draws, len(numbers))), np.empty(draws)
+    gains, ranks = np.empty((2, draws, len(numbers))), np.empty(draws)
     for k in range(draws):
-        drawn = columns[:2, rng.integers(count, size=count)]
-        test = drawn[1, np.argsort(drawn[0], kind="stable")]
-        gains[k] = test.mean() - chance @ test
-        ranks[k] = _spearman(drawn)
-    low, high = np.quantile(gains, [0.025, 0.975], axis=0)
+        drawn = columns[:, rng.integers(count, size=count)]
+        test = drawn[1:, np.argsort(drawn[0], kind="stable")]
+        gains[:, k] = test @ chance.T - test.mean(1, keepdims=True)
+        ranks[k] = _spearman(drawn[:2])
+    low, high = np.quantile(gains, [0.025, 0.975], axis=1)
     told = ranks[np.isfinite(ranks)]
     ends = np.quantile(told, [0.025, 0.975]) if len(told) else [np.nan, np.nan]
     return BestOf(
@@ -365,8 +370,11 @@ def best_of(
         test_loss=chosen[1],
         test_accuracy=chosen[2],
         gain=columns[1].mean() - chosen[1],
-        gain_low=low,
-        gain_high=high,
+        gain_low=-high[0],
+        gain_high=-low[0],
+        accuracy_gain=chosen[2] - columns[2].mean(),
+        accuracy_gain_low=low[1],
+        accuracy_gain_high=high[1],
         rank_correlation=_spearman(columns[:2]),
         correlation_low=float(ends[0]),
         correlation_high=float(ends[1]),

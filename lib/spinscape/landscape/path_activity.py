@@ -53,8 +53,12 @@ class PathActivity:
         always or never active.
     null_correlation
         The same after the second path's activities were permuted over the samples.
+    mean, null_mean
+        Mean of both, with sign, ``(R, L + 1)``.
     rms, null_rms
         Root mean square of both, ``(R, L + 1)``; permuted ones have ``1 / sqrt(N - 1)`` on average.
+    random_rms, null_random_rms
+        Root mean square for two paths drawn at random, whatever they have in common, ``(R,)``.
     constant
         Share of pairs without a correlation, ``(R, L + 1)``.
     input_correlation, null_input_correlation
@@ -75,8 +79,12 @@ class PathActivity:
     share_of_pairs: Floats
     correlation: Floats
     null_correlation: Floats
+    mean: Floats
+    null_mean: Floats
     rms: Floats
     null_rms: Floats
+    random_rms: Floats
+    null_random_rms: Floats
     constant: Floats
     input_correlation: Floats
     null_input_correlation: Floats
@@ -136,16 +144,22 @@ def path_activity(ensemble: Ensemble, x: Tensor, *, pairs: int = 400, seed: int 
         rows.append(_one(active, inputs, pairs, rng))
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     widths = [mask.shape[1] for mask in active]
+    odds = np.array([sum(_odds(widths, m)[1]) for m in range(len(widths) + 1)])
+    found, null = columns["correlation"], columns["null_correlation"]
     return PathActivity(
         **columns,
         rate_spread=columns["rates"].std(1, ddof=1),
         rate_spread_null=np.sqrt(columns["rho"] * (1 - columns["rho"]) / len(x)),
         unit_layer=np.repeat(np.arange(1, len(widths) + 1), widths),
         shared=np.arange(len(widths) + 1),
-        share_of_pairs=np.array([sum(_odds(widths, m)[1]) for m in range(len(widths) + 1)]),
-        rms=_rms(columns["correlation"]),
-        null_rms=_rms(columns["null_correlation"]),
-        constant=np.isnan(columns["correlation"]).mean(-1),
+        share_of_pairs=odds,
+        mean=_mean(found),
+        null_mean=_mean(null),
+        rms=np.sqrt(_mean(found**2)),
+        null_rms=np.sqrt(_mean(null**2)),
+        random_rms=_pooled(_mean(found**2), odds),
+        null_random_rms=_pooled(_mean(null**2), odds),
+        constant=np.isnan(found).mean(-1),
         samples=len(x),
     )
 
@@ -241,7 +255,15 @@ def _correlation(series: NDArray, others: NDArray) -> Floats:
         return np.where(norm > 1e-12, (a * b).sum(1) / norm, np.nan)
 
 
-def _rms(values: Floats) -> Floats:
+def _mean(values: Floats) -> Floats:
+    """Mean along the last axis without what is not finite; NaN where nothing is left."""
     told = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return np.sqrt((np.where(told, values, 0) ** 2).sum(-1) / told.sum(-1))
+        return np.where(told, values, 0).sum(-1) / told.sum(-1)
+
+
+def _pooled(squares: Floats, odds: Floats) -> Floats:
+    """Root of the mean of squares ``(R, L + 1)`` weighed by the odds of their kinds."""
+    told = np.isfinite(squares)
+    with np.errstate(invalid="ignore"):
+        return np.sqrt((np.where(told, squares, 0) * odds).sum(-1) / (told * odds).sum(-1))

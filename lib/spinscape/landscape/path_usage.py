@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 _BLOCK = 512
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class PathUsage:
         The smallest c for which every used weight carries between 1/c and c times the mean, ``(F, R)``.
     quantiles
         Of usage over its mean, weights that are not used included, ``(F, R, Q)`` at :data:`QUANTILES`.
+    decile_ratio
+        The 90th percentile of the usage over the 10th, among weights that are used, ``(F, R)``.
     relative_spread
         Standard deviation over mean of the usage, ``(F, R)``.
     layer_entropy
@@ -70,6 +72,7 @@ class PathUsage:
     effective: Floats
     constant: Floats
     quantiles: Floats
+    decile_ratio: Floats
     relative_spread: Floats
     layer_entropy: Floats
     log10_sequences: Floats
@@ -187,6 +190,7 @@ def _describe(usage: Sequence[Tensor], kept: Sequence[Tensor]) -> dict[str, obje
             "effective": np.exp(entropy) / len(every),
             "constant": max(used.max() / mean, mean / used.min()) if len(used) else np.nan,
             "quantiles": np.quantile(every / mean, QUANTILES),
+            "decile_ratio": np.divide(*np.quantile(used, [0.9, 0.1])) if len(used) else np.nan,
             "relative_spread": every.std() / mean,
             "layer_entropy": [_entropy(p) / np.log(len(p)) if len(p) > 1 else np.nan for p in parts],
             "log10_sequences": sequences,
