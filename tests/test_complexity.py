@@ -60,7 +60,9 @@ def test_layers_are_roots_and_ordered() -> None:
     for p in range(3, 21):
         found = [layer_energy(p, k) for k in range(6)]
         for k, energy in enumerate(found):
-            printed = brentq(lambda e, p=p, k=k: as_printed(-e, p, k), threshold_energy(p) + 1e-9, 9, xtol=1e-14)
+            printed = brentq(
+                lambda e, p=p, k=k: as_printed(-e, p, k), threshold_energy(p) + 1e-9, 9, xtol=1e-14
+            )
             assert energy == pytest.approx(printed, abs=1e-12)
         assert (np.diff(found) < 0).all()
         assert found[-1] > threshold_energy(p)
@@ -175,7 +177,10 @@ def test_index_shares_of_two_and_three_eigenvalues() -> None:
             ((-9.0, at), (lambda y: y, lambda y, at=at: at)),
         ]
         parts = np.array(
-            [integrate.dblquad(weight, *outer, *inner, args=(at,), epsabs=1e-11)[0] for outer, inner in regions]
+            [
+                integrate.dblquad(weight, *outer, *inner, args=(at,), epsabs=1e-11)[0]
+                for outer, inner in regions
+            ]
         )
         assert shares(3, np.array([at]))[0] == pytest.approx(parts / parts.sum(), rel=1e-6, abs=1e-11)
 
@@ -238,15 +243,19 @@ def test_total_against_full_matrices() -> None:
 
 
 def test_densities_integrate_to_the_counts() -> None:
-    for index, n in ((None, 9), (0, 9), (2, 30)):
-        value, _ = integrate.quad(lambda v: mean_critical_density(v, 3, n, index).item(), -3.5, -1.3, epsrel=1e-9)
-        assert value == pytest.approx(mean_critical_points(3, n, index, -1.3), rel=1e-8)
+    for k, n in ((None, 9), (0, 9), (2, 30)):
+        found, _ = integrate.quad(
+            lambda v, k=k, n=n: mean_critical_density(v, 3, n, k), -3.5, -1.3, epsrel=1e-9
+        )
+        assert found == pytest.approx(mean_critical_points(3, n, k, -1.3), rel=1e-8)
 
 
 def test_energy_is_antisymmetric_between_indices() -> None:
     n, u = 9, np.array([-1.6, -0.4, 0.2])
     for k in (0, 2, 4):
-        mirrored = mean_critical_points(3, n, n - 1 - k) - np.asarray(mean_critical_points(3, n, n - 1 - k, -u))
+        mirrored = mean_critical_points(3, n, n - 1 - k) - np.asarray(
+            mean_critical_points(3, n, n - 1 - k, -u)
+        )
         assert np.asarray(mean_critical_points(3, n, k, u)) == pytest.approx(mirrored, rel=1e-9, abs=1e-12)
 
 

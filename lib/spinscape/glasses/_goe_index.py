@@ -187,9 +187,9 @@ def _tosses(whole: Array, left: Array) -> Array:
     return found
 
 
-def _halved(eigenvalues: NDArray[np.complexfloating]) -> Array:
+def _halved(eigenvalues: NDArray[np.inexact]) -> Array:
     """One of each pair of eigenvalues, ascending, as a probability."""
-    ordered = np.sort(eigenvalues.real, axis=1)
+    ordered = np.sort(np.real(eigenvalues), axis=1)
     found = np.clip((ordered[:, ::2] + ordered[:, 1::2]) / 2, 0, 1)
     found[found > 1 - CERTAIN] = 1
     return found
