@@ -1,6 +1,6 @@
 """Certified enumeration of critical points: time, certificates and counts against exact means.
 
-One row per order and size: wall and processor time per instance, instances batched; on how many every complex class
+One row per order and size: wall and processor time per instance, batched; on how many every complex class
 was found; the mean number of real critical points beside the exact mean at that size; its variance;
 and in how many of a few instances a Newton search from random starts finds the same set.
 
