@@ -251,7 +251,9 @@ def resampled(
     if smallest > 1:
         found = np.array(
             [
-                float(function(*([rows[i] for i in rng.integers(len(rows), size=len(rows))] for rows in lists)))
+                float(
+                    function(*([rows[i] for i in rng.integers(len(rows), size=len(rows))] for rows in lists))
+                )
                 for _ in range(draws)
             ]
         )

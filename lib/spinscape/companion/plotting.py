@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from spinscape import statistics
+from spinscape.landscape.relief import minima_mask
 
 INK = "#333333"
 
@@ -158,23 +159,11 @@ def maps(axes: Sequence[Axes], coordinates: ArrayLike, values: ArrayLike, *, lab
     levels = np.linspace(np.nanmin(surfaces), np.nanmax(surfaces), 25)
     for panel, surface in zip(axes, surfaces, strict=True):
         drawn = panel.contourf(at, at, surface, levels, cmap="viridis")
-        rows, columns = lowest(surface)
+        rows, columns = np.nonzero(minima_mask(surface))
         panel.plot(at[columns], at[rows], "wo", ms=4, mec="k", mew=0.5)
         panel.set_aspect("equal")
         panel.grid(False)
     panel.figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.9)
-
-
-def lowest(surface: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return row and column of the inner points of a grid that lie below all eight neighbours."""
-    inner = surface[1:-1, 1:-1]
-    below = np.ones(inner.shape, bool)
-    for i in range(3):
-        for j in range(3):
-            if (i, j) != (1, 1):
-                below &= inner < surface[i : i + inner.shape[0], j : j + inner.shape[1]]
-    rows, columns = np.nonzero(below)
-    return rows + 1, columns + 1
 
 
 def whole_numbers(axes: Any) -> None:

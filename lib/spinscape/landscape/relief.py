@@ -97,7 +97,16 @@ def roughness(values: ArrayLike, axis: ArrayLike) -> Roughness:
 
 
 def local_minima(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.int64]:
-    """Count inner points that lie below all eight neighbours by more than a margin.
+    """Count inner local minima, ``(..., G, G)`` to ``(...)``.
+
+    Minima on the rim are not counted: what lies beyond it is not known.
+    See `minima_mask` for the parameters and errors.
+    """
+    return minima_mask(values, margin=margin).sum((-2, -1))
+
+
+def minima_mask(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.bool_]:
+    """Mark inner points that lie below all eight neighbours by more than a margin.
 
     Parameters
     ----------
@@ -109,7 +118,12 @@ def local_minima(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.int64]
     Returns
     -------
     ndarray
-        Counts, int64 ``(...)``. Minima on the rim are not counted: what lies beyond it is not known.
+        Bool ``(..., G, G)``, False on the rim.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit or the margin is negative.
     """
     surface = np.asarray(values, float)
     if surface.ndim < 2 or min(surface.shape[-2:]) < 3:
@@ -117,13 +131,14 @@ def local_minima(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.int64]
     if margin < 0:
         raise ValueError(f"margin must not be negative, not {margin}")
     rows, columns = surface.shape[-2:]
-    inner = surface[..., 1:-1, 1:-1]
-    lowest = np.ones(inner.shape, bool)
+    marked = np.zeros(surface.shape, bool)
+    inner, lowest = surface[..., 1:-1, 1:-1], marked[..., 1:-1, 1:-1]
+    lowest[...] = True
     for i in range(3):
         for j in range(3):
             if (i, j) != (1, 1):
                 lowest &= inner + margin < surface[..., i : rows - 2 + i, j : columns - 2 + j]
-    return lowest.sum((-2, -1))
+    return marked
 
 
 def basin_width(values: ArrayLike, axis: ArrayLike, threshold: ArrayLike) -> Width:

@@ -22,8 +22,8 @@ of their threshold with their whole interval.
   above -E_0.
 - The network is a spin glass when the path sum is the forward pass (1e-12) and each assumption holds:
   correlations of activities of at most 0.05 (root mean square) between paths that share no unit, accuracy
-  within a point at 95% pruned without retraining, and a spread of the uses of a weight of at most half their
-  mean.
+  within a point at 95% pruned without retraining, weights used alike within a factor of two (90th over 10th
+  percentile).
 - "Basically unchanged" is within one percentage point.
 - "Several minima" on a slice is at least two in the mean.
 
@@ -55,7 +55,7 @@ from spinscape.companion.predicates.intervals import (
 MARGIN = 0.02
 POINT = 1.0
 CLOSE = 0.01
-ALIKE = 0.5
+ALIKE = 2.0
 CORRELATED = 0.05
 SUFFICES = 0.5
 RATE = 0.1
@@ -114,8 +114,9 @@ def saddles_vanish(rows: Rows, _: Parameters) -> Verdict:
     slope, rate = rows["slope_in_band"], rows["rate_over_theory"]
     band = rows["band_ratio_large_over_small"]
     said = (
-        f"At the middle of the band the log ratio of saddles to minima changes by {slope.value:.2g} per spin; "
-        f"far below the threshold it falls at {show(rate)} times I(u); over the whole band the ratio is {rows['band_ratio_large'].value:.3g} at the largest "
+        f"At the middle of the band the log ratio of saddles to minima changes by {slope.value:.2g} per "
+        f"spin; far below the threshold it falls at {show(rate)} times I(u); over the whole band the ratio is "
+        f"{rows['band_ratio_large'].value:.3g} at the largest "
         f"dimension, {band.value:.3g} times that at the smallest."
     )
     falls = every([below(slope, 0), within(rate, 1 - RATE, 1 + RATE)])
@@ -199,7 +200,7 @@ def network_is_glass(rows: Rows, _: Parameters) -> Verdict:
         f"Path sum against forward pass: {rows['path_sum_error'].value:.1g} relative. Assumptions: "
         f"correlation of path activations {show(related)} (independent ones, treated alike: "
         f"{show(rows['activation_correlation_null'])}); accuracy lost at 95% pruned {show(drop)} points; "
-        f"spread of the uses of a weight over their mean {show(usage)}. "
+        f"uses of a weight, 90th over 10th percentile: {show(usage)}. "
         f"The factor q printed in eq 7 is Psi^{rows['q_printed_exponent'].value:.4g}; eq 15 needs "
         f"Psi^{rows['q_needed_exponent'].value:.4g}."
     )
@@ -379,7 +380,7 @@ EXAMPLES = {
             activation_correlation=(0.02, 0.01, 0.03),
             activation_correlation_null=(0.02, 0.01, 0.03),
             drop_95=(0.5, 0.2, 0.8),
-            usage_spread=(0.3, 0.2, 0.4),
+            usage_spread=(1.5, 1.2, 1.8),
             q_printed_exponent=0.125,
             q_needed_exponent=-0.25,
         ),
@@ -388,7 +389,7 @@ EXAMPLES = {
             activation_correlation=(0.3, 0.2, 0.4),
             activation_correlation_null=(0.02, 0.01, 0.03),
             drop_95=(20.0, 15.0, 25.0),
-            usage_spread=(2.0, 1.5, 2.5),
+            usage_spread=(5.0, 4.0, 6.0),
             q_printed_exponent=0.125,
             q_needed_exponent=-0.25,
         ),
