@@ -21,7 +21,7 @@ of their threshold with their whole interval.
 - Descent reaches the threshold when its extrapolated energy lies within 1% of -E_inf or below it, and
   above -E_0.
 - The network is a spin glass when the path sum is the forward pass (1e-12) and each assumption holds:
-  correlations of activities of at most 0.05 (root mean square) between paths that share no unit, accuracy
+  correlations of activities of at most 0.05 (root mean square, less what chance gives) between paths that share no unit, accuracy
   within a point at 95% pruned without retraining, weights used alike within a factor of two (90th over 10th
   percentile).
 - "Basically unchanged" is within one percentage point.
@@ -115,8 +115,8 @@ def saddles_vanish(rows: Rows, _: Parameters) -> Verdict:
     band = rows["band_ratio_large_over_small"]
     said = (
         f"At the middle of the band the log ratio of saddles to minima changes by {slope.value:.2g} per "
-        f"spin; far below the threshold it falls at {show(rate)} times I(u); over the whole band the ratio is "
-        f"{rows['band_ratio_large'].value:.3g} at the largest "
+        f"spin; far below the threshold it falls at {show(rate)} times I(u); over the whole band the ratio "
+        f"is {rows['band_ratio_large'].value:.3g} at the largest "
         f"dimension, {band.value:.3g} times that at the smallest."
     )
     falls = every([below(slope, 0), within(rate, 1 - RATE, 1 + RATE)])
@@ -299,8 +299,12 @@ EXAMPLES = {
         ),
     ),
     "saddles-vanish-in-band": (
-        synthetic(rate_over_theory=(1.0, 0.95, 1.05), band_ratio_large=0.2, band_ratio_large_over_small=1.5),
-        synthetic(rate_over_theory=(1.0, 0.95, 1.05), band_ratio_large=0.01, band_ratio_large_over_small=0.1),
+        synthetic(
+            slope_in_band=-0.01, rate_over_theory=1.05, band_ratio_large=0.2, band_ratio_large_over_small=1.5
+        ),
+        synthetic(
+            slope_in_band=-0.01, rate_over_theory=1.05, band_ratio_large=0.01, band_ratio_large_over_small=0.1
+        ),
     ),
     "one-hidden-layer-is-two-spin": (
         synthetic(
