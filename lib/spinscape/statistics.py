@@ -265,7 +265,7 @@ def resampled(
 
 def ratio_of_means(first: ArrayLike, second: ArrayLike) -> float:
     """Return the mean of the first seeds over that of the second, for `resampled`."""
-    return float(np.mean(first) / np.mean(second))
+    return float(np.mean(np.asarray(first, float)) / np.mean(np.asarray(second, float)))
 
 
 def extrapolate(
@@ -301,9 +301,9 @@ def extrapolate(
         for power in powers
     ]  # fmt: skip
     return Estimate(
-        np.mean([row.value for row in found]),
-        np.min([row.low for row in found]),
-        np.max([row.high for row in found]),
+        np.array(np.mean([row.value for row in found])),
+        np.array(np.min([row.low for row in found])),
+        np.array(np.max([row.high for row in found])),
         found[0].n,
         level,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -39,9 +40,9 @@ def use_style() -> None:
     plt.style.use(STYLE)
 
 
-def colours(n: int) -> list[tuple[float, ...]]:
+def colours(n: int) -> list[str]:
     """Return n ordered colours, dark to light, that differ in lightness as well as in hue."""
-    return [plt.get_cmap("viridis")(v) for v in np.linspace(0.0, 0.85, n)]
+    return [to_hex(plt.get_cmap("viridis")(v)) for v in np.linspace(0.0, 0.85, n)]
 
 
 def panels(columns: int, *, rows: int = 1, height: float = 3.0) -> tuple[Figure, Any]:
@@ -134,7 +135,7 @@ def histograms(
     """
     rows = [np.asarray(row, float) for row in samples]
     rows = [row[np.isfinite(row)] for row in rows]
-    edges = np.histogram_bin_edges(np.concatenate(rows), bins)
+    edges = np.histogram_bin_edges(np.concatenate(rows), bins).tolist()
     for row, label, colour in zip(rows, labels, colours(len(rows)), strict=True):
         axes.hist(row, edges, density=True, histtype="step", lw=1.4, color=colour, label=str(label))
     axes.legend(title=legend, fontsize=8, title_fontsize=8)

@@ -21,9 +21,9 @@ of their threshold with their whole interval.
 - Descent reaches the threshold when its extrapolated energy lies within 1% of -E_inf or below it, and
   above -E_0.
 - The network is a spin glass when the path sum is the forward pass (1e-12) and each assumption holds:
-  correlations of activities of at most 0.05 (root mean square, less what chance gives) between paths that share no unit, accuracy
-  within a point at 95% pruned without retraining, weights used alike within a factor of two (90th over 10th
-  percentile).
+  correlations of activities of at most 0.05 (root mean square, less what chance gives) between paths that
+  share no unit, accuracy within a point at 95% pruned without retraining, weights used alike within a factor
+  of two (90th over 10th percentile).
 - "Basically unchanged" is within one percentage point.
 - "Several minima" on a slice is at least two in the mean.
 
