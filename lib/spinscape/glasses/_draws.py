@@ -1,0 +1,25 @@
+"""Random numbers of this room: one stream per purpose and instance, drawn on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+COUPLINGS, POINTS, THERMAL = 101, 102, 103
+"""What random numbers are drawn for."""
+
+
+def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
+    """Return the generator for one purpose and, say, one instance and start; no two share a stream.
+
+    NumPy's normals come one after the other, so the first rows of a draw do not depend on how many follow.
+
+    Parameters
+    ----------
+    seed
+        Seed of the run, not negative.
+    purpose
+        `COUPLINGS`, `POINTS` or `THERMAL`.
+    *which
+        Further numbers, such as instance and start.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *which)))
