@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from spinscape.glasses.pspin import PSpin, random_points
+from spinscape.glasses.replicas import hessian_edge, overlaps, restarts
+
+
+def test_overlaps_are_those_of_all_pairs() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(2, 4, 5))
+    found = overlaps(points)
+    assert found.shape == (2, 6)
+    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    for i in range(2):
+        expected = [points[i, a] @ points[i, b] / 5 for a, b in pairs]
+        np.testing.assert_allclose(found[i], expected)
+    with pytest.raises(ValueError, match="at least two points"):
+        overlaps(points[:, :1])
+
+
+def test_restarts_are_one_over_the_share_near_the_lowest() -> None:
+    found = restarts([[-1.0, -0.995, -0.5, -0.4], [-2.0, -1.0, -1.0, -1.0]], within=0.01)
+    np.testing.assert_allclose(found, [2.0, 4.0])
+    with pytest.raises(ValueError, match="positive"):
+        restarts([[1.0]], within=0.0)
+    with pytest.raises(ValueError, match="finite"):
+        restarts([[math.nan, 1.0]], within=0.1)
+
+
+@pytest.mark.parametrize("p", [2, 3, 4])
+def test_the_edge_of_sampled_hessians_is_the_threshold(p: int) -> None:
+    n = {2: 40, 3: 20, 4: 12}[p]
+    glass = PSpin.sample(p, n, instances=40, seed=3)
+    found = hessian_edge(glass, random_points(40, 6, n, seed=4))
+    # Four standard errors: a false alarm in 16,000 runs.
+    error = found.std(ddof=1) / math.sqrt(len(found))
+    assert abs(found.mean() - 2 * math.sqrt((p - 1) / p)) < 4 * error + 0.01
+
+
+def test_the_edge_follows_from_the_eigenvalues() -> None:
+    glass = PSpin.sample(3, 7, instances=2, seed=5)
+    points = random_points(2, 3, 7, seed=6)
+    values = torch.linalg.eigvalsh(glass.hessian(points)) + 3 * glass.energy_per_spin(points)[..., None]
+    expected = 2 * values.square().mean((1, 2)).sqrt() / 3
+    np.testing.assert_allclose(hessian_edge(glass, points), expected.numpy(), rtol=1e-12)
