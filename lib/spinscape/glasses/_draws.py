@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 COUPLINGS, POINTS, THERMAL = 101, 102, 103
+HOMOTOPY, NEWTON = 121, 122
 """What random numbers are drawn for."""
 
 
@@ -18,7 +19,7 @@ def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     seed
         Seed of the run, not negative.
     purpose
-        `COUPLINGS`, `POINTS` or `THERMAL`.
+        `COUPLINGS`, `POINTS`, `THERMAL`, `HOMOTOPY` or `NEWTON`.
     *which
         Further numbers, such as instance and start.
     """
