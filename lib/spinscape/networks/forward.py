@@ -4,9 +4,10 @@ Three ways to run it, chosen by the model and by the work per replica, never by 
 replicas or by a timing, so that a replica's bits depend on nothing but itself:
 
 ``stacked``
-    A plain ``nn.Sequential`` of linear layers and elementwise activations runs as batched matrix
-    products with features first, ``(R, features, B)``. On a CPU the matrices are padded to whole
-    cache lines, because the BLAS kernels round differently for differently aligned matrices.
+    A plain ``nn.Sequential`` of linear layers, elementwise activations and batch norms, with or without
+    shortcuts (`models.Residual`), runs as batched matrix products with features first,
+    ``(R, features, B)``. On a CPU the matrices are padded to whole cache lines, because the BLAS kernels
+    round differently for differently aligned matrices.
 ``vmap``
     Any other model, through ``torch.func.vmap`` of ``torch.func.functional_call``.
 ``loop``
@@ -29,6 +30,8 @@ from torch.func import functional_call, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from spinscape.networks.device import is_out_of_memory
+from spinscape.networks.mixture import Mixture
+from spinscape.networks.models import Residual, Shortcut
 
 Mode = Literal["stacked", "vmap", "loop"]
 Tensors = dict[str, Tensor]
@@ -59,18 +62,33 @@ def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 
 def is_stackable(model: nn.Module) -> bool:
-    """Tell whether `model` is a plain sequence of linear and elementwise layers, without hooks."""
-    if type(model) is not nn.Sequential or not len(model) or _hooked(model):
+    """Tell whether `model` is a sequence of linear, elementwise and batch-norm layers, without hooks."""
+    if not isinstance(model, nn.Sequential) or type(model) not in (nn.Sequential, Residual):
+        return False
+    if not len(model) or _hooked(model):
         return False
     seen_linear = False
     for module in model:
         flatten = type(module) is nn.Flatten and module.start_dim == 1 and module.end_dim == -1
         known = type(module) is nn.Linear or type(module) in _ELEMENTWISE
-        if _hooked(module) or not (known or (flatten and not seen_linear)):
+        known = known or (seen_linear and (_plain_norm(module) or type(module) is Shortcut))
+        mixture = type(module) is Mixture and module is model[0]
+        if _hooked(module) or not (known or mixture or (flatten and not seen_linear)):
             return False
-        seen_linear = seen_linear or type(module) is nn.Linear
+        seen_linear = seen_linear or mixture or type(module) is nn.Linear
     return seen_linear and len({id(p) for p in model.parameters()}) == sum(
         len(module._parameters) - (getattr(module, "bias", 0) is None) for module in model
+    )
+
+
+def _plain_norm(module: nn.Module) -> bool:
+    """Tell whether a module is a batch norm with scale, shift, statistics and a fixed momentum."""
+    return (
+        isinstance(module, nn.BatchNorm1d)
+        and type(module) is nn.BatchNorm1d
+        and module.affine
+        and module.track_running_stats
+        and module.momentum is not None
     )
 
 
@@ -78,7 +96,14 @@ def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
-def stacked_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tensor:
+def stacked_forward(
+    model: nn.Sequential,
+    params: Tensors,
+    x: Tensor,
+    buffers: Tensors | None = None,
+    *,
+    training: bool = False,
+) -> Tensor:
     """Run a stackable model for all replicas by batched matrix products.
 
     Parameters
@@ -89,6 +114,10 @@ def stacked_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tensor:
         Parameters ``(R, ...)`` by name.
     x
         Inputs ``(R, B, ...)``, one batch per replica.
+    buffers
+        Statistics of batch norms ``(R, ...)`` by name; updated in place in training.
+    training
+        Whether batch norms use the statistics of the batch, or those in `buffers`.
 
     Returns
     -------
@@ -99,20 +128,32 @@ def stacked_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tensor:
     batch = x.shape[1]
     if isinstance(model[0], nn.Flatten):
         x = x.flatten(2)
-    if x.ndim != 3:
+    mixed = isinstance(model[0], Mixture)
+    if x.ndim != 3 + mixed:
         raise ValueError(
             "the model's first layer is linear, so inputs must be (N, d), "
             f"not {('N', *x.shape[2:])}; "
             "use flat() of a data set or begin the model with nn.Flatten()"
         )
-    if aligned and batch % _ROWS:
+    if aligned and batch % _ROWS and not mixed:
         x = F.pad(x, (0, 0, 0, -batch % _ROWS))
-    h = x.mT
+    h = before = x.mT
+    features = x.shape[-1]
+    adds = isinstance(model, Residual)
     for name, module in model.named_children():
         if isinstance(module, nn.Linear):
-            h = h if h.shape[1] == module.in_features else h[:, : module.in_features]
+            h = before = h if h.shape[1] == module.in_features else h[:, : module.in_features]
             h = _linear(params[f"{name}.weight"], params.get(f"{name}.bias"), h, aligned)
             features = module.out_features
+        elif isinstance(module, Mixture):
+            h = _mix(params[f"{name}.weight"], x, aligned)
+        elif isinstance(module, nn.ReLU) and h is not before and not torch.is_grad_enabled():
+            h = h.relu_()
+        elif isinstance(module, nn.BatchNorm1d):
+            norm = _Norm(name, module, params, buffers or {})
+            h = norm.trained(h[:, :features], batch) if training else norm.fixed(h[:, :features])
+        elif isinstance(module, Shortcut):
+            h = h[:, :features] + before if adds else h
         elif not isinstance(module, nn.Flatten):
             h = module(h)
     if h.shape[1:] != (features, batch):
@@ -129,18 +170,70 @@ def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool) -> Te
     return torch.bmm(weight, h) if bias is None else torch.baddbmm(bias[..., None], weight, h)
 
 
+def _mix(weight: Tensor, x: Tensor, aligned: bool) -> Tensor:
+    """Mix ``(R, B, K + 1, F)`` by ``(R, K)`` to ``(R, F, B)``; columns are added for alignment."""
+    if x.stride(0) == 0:
+        x = x[:1]
+    parts = x.permute(2, 0, 3, 1)
+    if aligned and x.shape[1] % _ROWS:
+        parts = F.pad(parts, (0, -x.shape[1] % _ROWS))
+    h = parts[0]
+    for k, part in enumerate(parts[1:]):
+        factor = weight[:, k, None, None]
+        h = h.addcmul_(factor, part) if k and not torch.is_grad_enabled() else h.addcmul(factor, part)
+    return h
+
+
+class _Norm:
+    """A batch norm of all replicas with features first, ``(R, features, B)``."""
+
+    def __init__(self, name: str, module: nn.BatchNorm1d, params: Tensors, buffers: Tensors) -> None:
+        self.weight, self.bias = params[f"{name}.weight"], params[f"{name}.bias"]
+        self.mean, self.variance = buffers[f"{name}.running_mean"], buffers[f"{name}.running_var"]
+        self.count = buffers[f"{name}.num_batches_tracked"]
+        self.eps, self.momentum = module.eps, float(module.momentum or 0)
+
+    def scale_shift(self) -> tuple[Tensor, Tensor]:
+        """Return what the stored statistics multiply by and add, each ``(R, features)``."""
+        scale = self.weight / (self.variance + self.eps).sqrt()
+        return scale, self.bias - self.mean * scale
+
+    def fixed(self, h: Tensor) -> Tensor:
+        """Normalise by the stored statistics."""
+        scale, shift = self.scale_shift()
+        return h * scale[..., None] + shift[..., None]
+
+    def trained(self, h: Tensor, batch: int) -> Tensor:
+        """Normalise by the statistics of the first `batch` columns, and store them; the rest is alignment."""
+        if batch < 2:
+            raise ValueError("batch norm in training needs more than one sample in every batch")
+        own = h[..., :batch]
+        mean = own.sum(-1, keepdim=True) / batch
+        centred = h - mean
+        variance = centred[..., :batch].square().sum(-1, keepdim=True) / batch
+        with torch.no_grad():
+            unbiased = variance * (batch / (batch - 1))
+            for stored, new in ((self.mean, mean), (self.variance, unbiased)):
+                stored.mul_(1 - self.momentum).add_(new[..., 0] * self.momentum)
+            self.count.add_(1)
+        scale = self.weight[..., None] / (variance + self.eps).sqrt()
+        return centred * scale + self.bias[..., None]
+
+
 def _row_step(weight: Tensor) -> int:
     """Return the number of rows whose multiples fill whole cache lines, and vectors too (even)."""
     per_line = _LINE // weight.element_size()
     return lcm(2, per_line // gcd(per_line, weight.shape[-1]))
 
 
-def one_by_one_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tensor:
+def one_by_one_forward(
+    model: nn.Sequential, params: Tensors, x: Tensor, buffers: Tensors | None = None
+) -> Tensor:
     """Run a stackable model for all replicas on the same inputs, one after the other, by oneDNN.
 
     On a CPU oneDNN multiplies large float32 matrices about twice as fast as ``bmm``, to the same accuracy
     (196 against 89 GFLOP/s on one Zen 5 core for 1024 x 784 x 512).
-    No gradients.
+    No gradients; batch norms use the statistics in `buffers`.
 
     Parameters
     ----------
@@ -150,6 +243,8 @@ def one_by_one_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tens
         Parameters ``(R, ...)`` by name.
     x
         Inputs ``(B, ...)``.
+    buffers
+        Statistics of batch norms ``(R, ...)`` by name.
 
     Returns
     -------
@@ -158,13 +253,29 @@ def one_by_one_forward(model: nn.Sequential, params: Tensors, x: Tensor) -> Tens
     """
     assert _ONEDNN_LINEAR is not None
     inputs = x.flatten(1) if isinstance(model[0], nn.Flatten) else x
+    adds = isinstance(model, Residual)
+    norms = {
+        name: _Norm(name, module, params, buffers or {}).scale_shift()
+        for name, module in model.named_children()
+        if isinstance(module, nn.BatchNorm1d)
+    }
+    mixed = isinstance(model[0], Mixture)
+    parts = inputs.transpose(0, 1).contiguous() if mixed else inputs[None]
     results = []
     for r in range(len(next(iter(params.values())))):
-        h = inputs
+        h = before = parts[0]
         for name, module in model.named_children():
             if isinstance(module, nn.Linear):
+                before = h
                 weight, bias = params[f"{name}.weight"][r], params.get(f"{name}.bias")
                 h = _ONEDNN_LINEAR(h, weight, None if bias is None else bias[r], "none", [], "")
+            elif isinstance(module, Mixture):
+                for factor, part in zip(params[f"{name}.weight"][r], parts[1:], strict=True):
+                    h = torch.addcmul(h, factor, part)
+            elif name in norms:
+                h = h * norms[name][0][r] + norms[name][1][r]
+            elif isinstance(module, Shortcut):
+                h = h + before if adds else h
             elif not isinstance(module, nn.Flatten):
                 h = module(h)
         results.append(h)
@@ -178,7 +289,7 @@ def _worth_one_by_one(params: Tensors, x: Tensor) -> bool:
     weights = [p for p in params.values() if p.ndim == 3]
     if x.dtype != torch.float32 or any(p.dtype != torch.float32 for p in weights) or x[0].ndim > 3:
         return False
-    return max(p[0].numel() for p in weights) * len(x) >= ONEDNN_PRODUCTS
+    return max((p[0].numel() for p in weights), default=0) * len(x) >= ONEDNN_PRODUCTS
 
 
 class Forward:
@@ -254,10 +365,10 @@ class Forward:
         with training_mode(self.model, self.training):
             if mode == "stacked":
                 assert isinstance(self.model, nn.Sequential)
-                if shared and _worth_one_by_one(params, x):
-                    return one_by_one_forward(self.model, params, x)
+                if shared and not self.training and _worth_one_by_one(params, x):
+                    return one_by_one_forward(self.model, params, x, buffers)
                 rows = x.expand(replicas, *x.shape) if shared else x
-                return stacked_forward(self.model, params, rows)
+                return stacked_forward(self.model, params, rows, buffers, training=self.training)
             if mode == "vmap":
                 return self._vmap(shared)(params, buffers, x)
             return self._loop(params, buffers, x, shared, seeds or [0] * replicas)

@@ -103,5 +103,5 @@ def row_means(values: Tensor) -> Tensor:
     A reduction over one row gives the same bits whatever the number of rows.
     The result is on the CPU: not every device knows float64.
     """
-    rows = values.cpu() if values.device.type == "mps" else values
-    return torch.stack([row.double().mean() for row in rows]).cpu()
+    rows = (values.cpu() if values.device.type == "mps" else values).double()
+    return torch.stack([row.mean() for row in rows.unbind()]).cpu()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +27,30 @@ INITIALISATIONS = ("pytorch", "glorot")
 _GLOROT = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 
 
+class Shortcut(nn.Identity):
+    """Marks where a :class:`Residual` adds the input of the linear layer before."""
+
+
+class Residual(nn.Sequential):
+    """A sequence in which each :class:`Shortcut` adds the input of the last linear layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the layers, inputs ``(B, ...)`` to outputs ``(B, C)``."""
+        before = x
+        for module in self:
+            if isinstance(module, nn.Linear):
+                before = x
+            x = x + before if isinstance(module, Shortcut) else module(x)
+        return x
+
+
 def mlp(
     widths: Sequence[int],
     *,
     activation: str = "relu",
     bias: bool = True,
+    batch_norm: bool = False,
+    skip: bool = False,
     initialisation: str = "pytorch",
 ) -> nn.Sequential:
     """Make a fully connected network.
@@ -42,6 +63,11 @@ def mlp(
         A key of :data:`ACTIVATIONS`, applied after every layer but the last.
     bias
         Whether layers have biases.
+    batch_norm
+        Whether a batch norm with scale and shift stands between each hidden layer and its activation.
+    skip
+        Whether the input of each hidden layer as wide as the one before it is added to its activation,
+        ``h_l = h_{l-1} + phi(norm(W_l h_{l-1} + b_l))`` for l >= 2; nothing follows the sum.
     initialisation
         ``"pytorch"`` or ``"glorot"``, see :func:`initialise`; drawn from PyTorch's global
         generator.
@@ -49,13 +75,15 @@ def mlp(
     Returns
     -------
     nn.Sequential
-        ``flatten``, ``layer1``, ``activation1``, ``layer2``, ... so that weights are named
-        ``layer1.weight``. Inputs may have any shape ``(B, ...)`` of ``widths[0]`` entries.
+        ``flatten``, ``layer1``, ``norm1``, ``activation1``, ``layer2``, ``norm2``, ``activation2``,
+        ``skip2``, ... as far as asked for, so that weights are named ``layer1.weight``.
+        Inputs may have any shape ``(B, ...)`` of ``widths[0]`` entries.
 
     Raises
     ------
     ValueError
-        If widths, activation or initialisation are not of the kind above.
+        If widths, activation or initialisation are not of the kind above, or `skip` has no two hidden layers
+        of one width to stand between.
 
     Examples
     --------
@@ -70,9 +98,14 @@ def mlp(
     last = len(widths) - 1
     for i in range(1, last + 1):
         layers[f"layer{i}"] = nn.Linear(int(widths[i - 1]), int(widths[i]), bias=bias)
-        if i < last:
-            layers[f"activation{i}"] = ACTIVATIONS[activation]()
-    model = nn.Sequential(layers)
+        if i == last:
+            break
+        if batch_norm:
+            layers[f"norm{i}"] = nn.BatchNorm1d(int(widths[i]))
+        layers[f"activation{i}"] = ACTIVATIONS[activation]()
+        if skip and i > 1 and widths[i] == widths[i - 1]:
+            layers[f"skip{i}"] = Shortcut()
+    model = Residual(layers) if skip else nn.Sequential(layers)
     if initialisation != "pytorch":
         seed = int(torch.randint(2**62, ()))
         params, _ = initialise(model, torch.Generator().manual_seed(seed), initialisation)
@@ -80,6 +113,68 @@ def mlp(
             for name, own in model.named_parameters():
                 own.copy_(params[name])
     return model
+
+
+def parameter_count(widths: Sequence[int], *, bias: bool = True, batch_norm: bool = False) -> int:
+    """Return the number of parameters of :func:`mlp` of these widths.
+
+    Examples
+    --------
+    >>> parameter_count([784, 512, 10])
+    407050
+    """
+    weights = sum(int(m) * int(n) for m, n in pairwise(widths))
+    return weights + bias * sum(widths[1:]) + 2 * batch_norm * sum(widths[1:-1])
+
+
+def equal_width(
+    features: int,
+    classes: int,
+    hidden_layers: int,
+    parameters: int,
+    *,
+    bias: bool = True,
+    batch_norm: bool = False,
+) -> int:
+    """Return the width of equal hidden layers that comes closest to a number of parameters.
+
+    Parameters
+    ----------
+    features, classes
+        Numbers of inputs and outputs.
+    hidden_layers
+        Number of hidden layers, at least 1.
+    parameters
+        The budget; the count of weights, biases and scales nearest to it is chosen, the smaller of two.
+    bias, batch_norm
+        As in :func:`mlp`.
+
+    Raises
+    ------
+    ValueError
+        If a number is below 1, or not even hidden layers of one unit keep to the budget.
+
+    Examples
+    --------
+    >>> [equal_width(784, 10, h, 407_050) for h in (1, 5, 10)]
+    [512, 230, 175]
+    """
+    for what, value in (("features", features), ("classes", classes), ("hidden_layers", hidden_layers)):
+        if int(value) != value or value < 1:
+            raise ValueError(f"{what} must be a positive integer, not {value}")
+
+    def count(width: int) -> int:
+        widths = [features, *[width] * hidden_layers, classes]
+        return parameter_count(widths, bias=bias, batch_norm=batch_norm)
+
+    if parameters < count(1):
+        raise ValueError(
+            f"{hidden_layers} hidden layers between {features} inputs and {classes} outputs have at least "
+            f"{count(1)} parameters, more than {parameters}"
+        )
+    # The count grows with the width and is at least `features` per unit.
+    width = bisect_right(range(parameters // features + 2), parameters, lo=1, key=count) - 1
+    return min((width, width + 1), key=lambda w: abs(count(w) - parameters))
 
 
 def initialise(
