@@ -54,9 +54,13 @@ class Panels:
     below: Array
     _shares: dict[int, Array] = field(default_factory=dict, repr=False)
 
+    def mass(self, values: Array) -> Array:
+        """Integration weight of each node times the exponential of `values`, shape (P, 16)."""
+        return np.asarray(self.width / 2 * WEIGHTS * np.exp(values))
+
     def log_of_index(self, index: int) -> Array:
         """Log density of the eigenvalue with `index` others below it, -inf outside its window."""
-        inside = np.flatnonzero(np.abs(self.below - index - 0.5) < WINDOW + 0.5).tolist().tolist()
+        inside = np.flatnonzero(np.abs(self.below - index - 0.5) < WINDOW + 0.5).tolist()
         missing = [i for i in inside if i not in self._shares]
         if missing:
             found = shares(self.n, self.x[missing].ravel()).reshape(len(missing), POINTS, self.n)
@@ -123,6 +127,12 @@ def log_cumulative(grid: Panels, values: Array, x: Array) -> Array:
         inner = grid.width / 2 * np.einsum("pl,lp->p", coefficients[panel.ravel()], parts).reshape(x.shape)
         inner = np.where(t <= -1, 0, np.maximum(inner, 0))
         return np.asarray(np.logaddexp(so_far[panel], top[panel, 0] + np.log(inner)))
+
+
+@lru_cache(maxsize=4096)
+def log_total(p: int, n: int) -> float:
+    """Log of the mean number of all critical points, n from 1 on (2 points at n = 1)."""
+    return float(log_cumulative(*log_weighted(p, n, None), np.array(np.inf)))
 
 
 def _log_tail(p: int, n: int, index: int | None, x: Array) -> Array:

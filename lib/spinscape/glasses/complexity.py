@@ -82,7 +82,10 @@ def _rate(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
     """`rate` for energies in units of the threshold, at least 1."""
     y = 4 * np.arcsinh(np.sqrt(np.maximum(ratio - 1, 0) / 2))
     small, large = np.minimum(y, 0.5), np.minimum(y, 700.0)
-    series = small**3 / 6 * (1 + small**2 / 20 * (1 + small**2 / 42 * (1 + small**2 / 72)))
+    series = np.ones_like(small)
+    for divisor in (210, 156, 110, 72, 42, 20):
+        series = 1 + small**2 / divisor * series
+    series *= small**3 / 6
     return np.asarray(np.where(y < 0.5, series, np.where(y > 700, np.inf, np.sinh(large) - large)) / 2)
 
 
