@@ -141,8 +141,8 @@ def basin_width(values: ArrayLike, axis: ArrayLike, threshold: ArrayLike) -> Wid
     Returns
     -------
     Width
-        Along `RAYS` rays with bilinear interpolation between grid points (which makes a paraboloid of a radius
-        of six spacings half a percent narrower).
+        Along `RAYS` rays with bilinear interpolation between grid points (which makes a paraboloid of six
+        spacings' radius half a percent narrower).
 
     Raises
     ------

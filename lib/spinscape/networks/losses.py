@@ -50,7 +50,20 @@ def mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs - y).square().mean(-1)
 
 
-_NAMED = {"cross_entropy": cross_entropy, "mse": mean_squared_error}
+def one_hot_mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the mean squared error over classes to one at the label and zero elsewhere.
+
+    Outputs ``(R, B, C)`` and labels ``(R, B)`` to ``(R, B)``.
+    """
+    chosen = outputs.gather(-1, y[..., None])[..., 0]
+    return outputs.square().mean(-1) + (1 - 2 * chosen) / outputs.shape[-1]
+
+
+_NAMED = {
+    "cross_entropy": cross_entropy,
+    "mse": mean_squared_error,
+    "one_hot_mse": one_hot_mean_squared_error,
+}
 
 
 def resolve_loss(loss: str | PerSample) -> PerSample:
@@ -59,8 +72,8 @@ def resolve_loss(loss: str | PerSample) -> PerSample:
     Parameters
     ----------
     loss
-        ``"cross_entropy"``, ``"mse"``, or a function of outputs ``(M, C)`` and ``y`` ``(M, ...)``
-        that gives ``(M,)``.
+        ``"cross_entropy"``, ``"mse"``, ``"one_hot_mse"`` (of labels), or a function of outputs ``(M, C)``
+        and ``y`` ``(M, ...)`` that gives ``(M,)``.
 
     Raises
     ------
