@@ -28,7 +28,10 @@ LIMIT = 200
 """Largest n: the cost of a point is of order n^3, about 0.1 s here."""
 CERTAIN = 1e-12
 """A toss within this of certain is taken as certain: below it rounding would stand in for probability."""
-CHUNK = 2**22
+CHUNK = 2**21
+SKETCH = 32
+"""Directions kept near the edge of a large matrix, an even number."""
+SKETCH_ERROR = 1e-14
 
 
 def shares(n: int, x: Array) -> Array:
@@ -71,16 +74,15 @@ def _shares_left(n: int, x: Array) -> Array:
     left, a = _half_line(n, x)
     right, b = _half_line(n, -x)
     right, b = -sign[:, None] * sign * right, sign * b
-    down = _times_distance(n, x)
-    left, right = (down @ m @ down.transpose(0, 2, 1) for m in (left, right))
-    a, b = ((down @ v[..., None])[..., 0] for v in (a, b))
+    left, right = (_times_distance(_times_distance(m, x).transpose(0, 2, 1), x) for m in (left, right))
+    a, b = (_times_distance(v[..., None], x)[..., 0] for v in (a, b))
     tiny = np.abs(a).max(1) < 1e-290
     size = np.where(tiny, 1.0, np.linalg.norm(a, axis=1))
     a = np.where(tiny[:, None], b, a) / size[:, None]
     if n % 2:
-        even, odd = _part(left, right, None), _part(left, right, np.stack([a, b], 2), drop=tiny)
+        even, odd = _part(left, right, []), _part(left, right, [b, a])
     else:
-        even, odd = _part(left, right, b[..., None]), _part(left, right, a[..., None])
+        even, odd = _part(left, right, [b]), _part(left, right, [a])
     weight = np.stack([even[0], odd[0] + np.where(tiny, -np.inf, np.log(size))])
     weight = np.exp(weight - weight.max(0))
     found = np.zeros((len(x), n))
@@ -98,60 +100,99 @@ def _half_line(n: int, x: Array) -> tuple[Array, Array]:
     order = np.arange(n + 1.0)[:, None]
     slope = np.sqrt(2 * order) * np.roll(values, 1, 0) - x * values
     values, areas, slope = values[:n], areas[:n], slope[:n]
-    products = np.empty((n, n, len(x)))
-    for i in range(n):
-        gap = np.where(order[:n] == i, 1.0, order[:n] - i)
-        products[i] = (slope[i] * values - values[i] * slope) / (2 * gap)
-    products[0, 0] = ndtr(np.sqrt(2) * x)
-    for i in range(1, n):
-        products[i, i] = products[i - 1, i - 1] - values[i] * values[i - 1] / np.sqrt(2 * i)
+    gaps = order[:n] - order[:n].T + np.eye(n)
+    up, down = np.sqrt(2 / (order[:, 0] + 1)), np.sqrt(order[:, 0] / (order[:, 0] + 1))
     found = np.zeros((n, n, len(x)))
+    square = ndtr(np.sqrt(2) * x)
+    # Column 0 first, of which row 0 is the negative; every other row follows from the two before.
     for i in range(n - 1):
-        # Column 0 first: row 0 is minus it, and every other row follows from the two before.
-        earlier = np.sqrt(i / (i + 1)) * found[i - 1, 0] if i else 0.0
-        found[i + 1, 0] = earlier - np.sqrt(2 / (i + 1)) * (2 * products[i, 0] - values[i] * areas[0])
+        product = square if i == 0 else (slope[i] * values[0] - values[i] * slope[0]) / (-2 * i)
+        found[i + 1, 0] = down[i] * found[i - 1, 0] - up[i] * (2 * product - values[i] * areas[0])
     found[0] = -found[:, 0]
     for i in range(n - 1):
-        earlier = np.sqrt(i / (i + 1)) * found[i - 1] if i else 0.0
-        found[i + 1] = earlier - np.sqrt(2 / (i + 1)) * (2 * products[i] - values[i] * areas)
+        # Integrals of phi_i phi_j by the Wronskian, of phi_i^2 by the ladder of orders.
+        products = (slope[i] * values - values[i] * slope) / gaps[:, i, None]
+        products[i] = 2 * square
+        products -= values[i] * areas
+        products *= -up[i]
+        found[i + 1] = down[i] * found[i - 1] + products
+        square = square - values[i + 1] * values[i] / np.sqrt(2 * (i + 1))
     found = (found - found.transpose(1, 0, 2)) / 2
     return np.moveaxis(found, 2, 0), areas.T
 
 
-def _times_distance(n: int, x: Array) -> Array:
-    """Matrix of ``phi_i -> (x - y) phi_i`` for i < n - 1 in the first n functions, (X, n - 1, n)."""
-    i = np.arange(n - 1)
-    found = np.zeros((len(x), n - 1, n))
-    found[:, i, i] = x[:, None]
-    found[:, i, i + 1] = -np.sqrt((i + 1) / 2)
-    found[:, i[1:], i[1:] - 1] = -np.sqrt(i[1:] / 2)
+def _times_distance(rows: Array, x: Array) -> Array:
+    """Replace phi_i by ``(x - y) phi_i`` along the second axis (X, n, ...), for i < n - 1."""
+    n = rows.shape[1]
+    factor = np.sqrt(np.arange(1, n) / 2)[:, None]
+    found = x[:, None, None] * rows[:, :-1] - factor * rows[:, 1:]
+    found[:, 1:] -= factor[:-1] * rows[:, :-2]
     return found
 
 
-def _part(left: Array, right: Array, border: Array | None, drop: Array | None = None) -> tuple[Array, Array]:
+def _part(left: Array, right: Array, borders: list[Array]) -> tuple[Array, Array]:
     """One parity of the generating function: log of its value at 1 and its normalised coefficients.
 
-    A border of constant columns restricts the pencil to their complement and multiplies the Pfaffian by
-    the volume they span.
-    Points in `drop` have dependent columns; they are given weight elsewhere and only kept finite here.
+    A border, a constant column (X, m), restricts the pencil to the complement of the column and
+    multiplies the Pfaffian by its length.
     """
     log_volume = np.zeros(len(left))
-    if border is not None:
-        width = border.shape[2]
-        q, r = np.linalg.qr(border, mode="complete")
-        volume = np.abs(np.prod(r[:, np.arange(width), np.arange(width)], axis=1))
-        if drop is not None:
-            volume = np.where(drop, 1.0, volume)
-        log_volume = np.log(volume)
-        rest = q[:, :, width:]
-        left, right = (rest.transpose(0, 2, 1) @ m @ rest for m in (left, right))
+    borders = list(borders)
+    while borders:
+        # Householder: reflect the column onto the first axis, then drop that axis.
+        column = borders.pop(0)
+        length = np.linalg.norm(column, axis=1)
+        mirror = column.copy()
+        mirror[:, 0] += np.copysign(length, column[:, 0])
+        mirror /= np.maximum(np.linalg.norm(mirror, axis=1), 1e-300)[:, None]
+        left, right = _reflected(left, mirror), _reflected(right, mirror)
+        borders = [(v - 2 * mirror * (mirror * v).sum(1)[:, None])[:, 1:] for v in borders]
+        log_volume += np.log(np.maximum(length, 1e-300))
     if left.shape[1] == 0:
         return log_volume, np.ones((len(left), 1))
     whole = left + right
-    tosses = np.sort(np.linalg.eigvals(np.linalg.solve(whole, left)).real, axis=1)
-    tosses = np.clip((tosses[:, ::2] + tosses[:, 1::2]) / 2, 0, 1)
-    tosses[tosses > 1 - CERTAIN] = 1
-    return log_volume + np.linalg.slogdet(whole)[1] / 2, _sum_of_tosses(tosses)
+    return log_volume + np.linalg.slogdet(whole)[1] / 2, _sum_of_tosses(_tosses(whole, left))
+
+
+def _reflected(matrix: Array, mirror: Array) -> Array:
+    """Antisymmetric matrices (X, m, m) reflected on both sides, without the first row and column."""
+    image = (matrix @ mirror[..., None])[..., 0]
+    cross = 2 * mirror[:, 1:, None] * image[:, None, 1:]
+    return matrix[:, 1:, 1:] + cross - cross.transpose(0, 2, 1)
+
+
+def _tosses(whole: Array, left: Array) -> Array:
+    """Chances of the coins: half of the eigenvalues of ``whole^{-1} left``, which come in equal pairs.
+
+    Near the edge `left` has few significant directions, and its range is found by a random sketch; where
+    the sketch misses more than rounding, the whole pencil is solved.
+    """
+    size = left.shape[1]
+    found = np.zeros((len(left), size // 2))
+    if size > 2 * SKETCH:
+        probes = np.random.default_rng(0).standard_normal((size, SKETCH + 1))
+        images = left @ probes
+        basis = np.linalg.qr(images[:, :, 1:])[0]
+        missed = images[:, :, 0] - (basis @ (basis.transpose(0, 2, 1) @ images[:, :, :1]))[..., 0]
+        length = np.linalg.norm(images[:, :, 0], axis=1)
+        fits = np.linalg.norm(missed, axis=1) <= SKETCH_ERROR * length
+        basis = basis[fits]
+        turned = basis.transpose(0, 2, 1)
+        small = (turned @ np.linalg.solve(whole[fits], basis)) @ (turned @ left[fits] @ basis)
+        found[fits, -SKETCH // 2 :] = _halved(np.linalg.eigvals(small))
+    else:
+        fits = np.zeros(len(left), dtype=bool)
+    if not fits.all():
+        found[~fits] = _halved(np.linalg.eigvals(np.linalg.solve(whole[~fits], left[~fits])))
+    return found
+
+
+def _halved(eigenvalues: NDArray[np.inexact]) -> Array:
+    """One of each pair of eigenvalues, ascending, as a probability."""
+    ordered = np.sort(np.real(eigenvalues), axis=1)
+    found = np.clip((ordered[:, ::2] + ordered[:, 1::2]) / 2, 0, 1)
+    found[found > 1 - CERTAIN] = 1
+    return found
 
 
 def _sum_of_tosses(tosses: Array) -> Array:

@@ -121,10 +121,34 @@ def _law(
     return total, mean, sd, quantiles, below
 
 
+def leading_gap(p: int, n: ArrayLike) -> Array:
+    """Leading form of `EnergyLaw.gap` for many spins: ``E_inf^2 sqrt((p-2) / (2 (p-1) n))``.
+
+    The mean count grows with energy as ``exp(n a d)`` a height d above the threshold, with
+    ``a = E_inf (p-2) / (2 (p-1))``, while a lowest eigenvalue that high is rare as
+    ``exp(-n^2 d^3 / (3 E_inf^3))`` (left tail of the Tracy-Widom law); the gap is where they balance.
+    The share of minima below the threshold therefore falls as ``exp(-c sqrt n)``, not as a power.
+
+    Parameters
+    ----------
+    p
+        Interaction order, at least 3.
+    n
+        Numbers of spins, any shape.
+
+    Raises
+    ------
+    ValueError
+        If p is bad.
+    """
+    p = whole(p, "p", 3)
+    return np.asarray(threshold_energy(p) ** 2 * np.sqrt((p - 2) / (2 * (p - 1) * np.asarray(n, float))))
+
+
 def saddle_ratio(u: ArrayLike, p: int, sizes: Sequence[int], index: int = 1) -> Array:
     """Log of the ratio of the mean densities of points of an index and of minima, at fixed energy.
 
-    Below the threshold it falls as ``-n index I(u)``.
+    Below the threshold it falls as ``-n index I(u)``, less a multiple of log n.
 
     Parameters
     ----------
