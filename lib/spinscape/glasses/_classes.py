@@ -8,53 +8,45 @@ from torch import Tensor
 SAME = 1e-6
 """Classes at a smaller distance, the sine of the angle between them, count as one."""
 
-PAIRS = 2**22
+PAIRS = 2**20
 """Pairs whose overlaps are computed at once."""
 
-
-def gaps(x: Tensor, y: Tensor) -> Tensor:
-    """Return squared sines of the angles between unit vectors x (I, A, n) and y (I, B, n): (I, A, B)."""
-    overlap = torch.view_as_real(torch.bmm(x.conj(), y.mT).contiguous()) if x.is_complex() else None
-    if overlap is None:
-        return 1 - torch.bmm(x, y.mT).square()
-    return 1 - overlap.square().sum(-1)
+BLOCK = 128
+"""Rows of the table of overlaps that are compared with those before them at once."""
 
 
-def nearest(x: Tensor, valid: Tensor, y: Tensor, y_valid: Tensor, *, earlier: bool = False) -> Tensor:
-    """Return the squared distance of each x (I, A, n) to the nearest valid y (I, B, n), shape (I, A).
+def overlaps(x: Tensor, y: Tensor) -> Tensor:
+    """Return squared moduli of the products of unit vectors x (I, A, n) and y (I, B, n): (I, A, B)."""
+    if not x.is_complex():
+        return torch.bmm(x, y.mT).square_()
+    flat, other = torch.view_as_real(x).flatten(2), torch.view_as_real(y).flatten(2).mT
+    turned = torch.view_as_real(1j * y).flatten(2).mT
+    across = torch.bmm(flat, turned)
+    return torch.bmm(flat, other).square_().addcmul_(across, across)
 
-    Parameters
-    ----------
-    x, valid, y, y_valid
-        Unit vectors, and which of them count.
-    earlier
-        Whether y is x, and each point is compared with those before it only.
+
+def nearest(x: Tensor, valid: Tensor, y: Tensor, y_valid: Tensor) -> Tensor:
+    """Return the squared distance of each x (I, A, n) to the nearest y (I, B, n), shape (I, A).
+
+    Infinite at places where `valid`, (I, A), is False; places where `y_valid`, (I, B), is False are
+    not looked at.
     """
-    i, a, _ = x.shape
-    rows = max(1, PAIRS // max(1, i * y.shape[1]))
-    out = torch.full((i, a), torch.inf, dtype=torch.float64, device=x.device)
-    for start in range(0, a, rows):
-        part = slice(start, start + rows)
-        gap = gaps(x[:, part], y).masked_fill_(~y_valid[:, None, :], torch.inf)
-        if earlier:
-            later = torch.ones(gap.shape[1:], dtype=torch.bool, device=x.device).triu(start)
-            gap.masked_fill_(later, torch.inf)
-        out[:, part] = gap.amin(2)
-    return out.masked_fill_(~valid, torch.inf)
+    y = torch.where(y_valid[:, :, None], y, 0)
+    rows = max(1, PAIRS // max(1, y.shape[0] * y.shape[1]))
+    parts = [1 - overlaps(part, y).amax(2) for part in x.split(rows, dim=1)]
+    return torch.cat(parts, 1).masked_fill_(~valid, torch.inf)
 
 
-def distinct(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Find which valid points (I, A, n) are new, each compared with the earlier ones.
-
-    Returns
-    -------
-    tuple of Tensor
-        Which points are valid and new (I, A), and the smallest distance of two of them (I,).
-    """
-    squared = nearest(x, valid, x, valid, earlier=True)
-    new = valid & (squared > SAME**2)
-    kept = torch.where(new, squared, torch.inf)
-    return new, kept.amin(1).clamp_min(0).sqrt()
+def nearest_earlier(x: Tensor, valid: Tensor) -> Tensor:
+    """Return the squared distance of each valid x (I, A, n) to the nearest valid one before it, (I, A)."""
+    held = torch.where(valid[:, :, None], x, 0)
+    rows = max(1, min(BLOCK, PAIRS // max(1, x.shape[0] * x.shape[1])))
+    parts = []
+    for start in range(0, x.shape[1], rows):
+        overlap = overlaps(held[:, start : start + rows], held[:, : start + rows])
+        overlap[:, :, start:].tril_(-1)
+        parts.append(1 - overlap.amax(2))
+    return torch.cat(parts, 1).masked_fill_(~valid, torch.inf)
 
 
 def imaginary(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -140,10 +140,10 @@ def certify(tensors: Tensors, x: Tensor, instance: Tensor, sizes: list[int]) -> 
     p, n = tensors.p, tensors.n
     slopes = tensors.slopes(x, instance, sizes)
     eigenvalue, residual = eigenvalues(x, slopes)
-    inverse = torch.linalg.inv_ex(jacobian(p, x, slopes.mul_(p - 1), eigenvalue))[0]
-    size = norms(torch.nan_to_num(inverse.flatten(1), nan=float("inf")))
+    inverse, singular = torch.linalg.inv_ex(jacobian(p, x, slopes.mul_(p - 1), eigenvalue))
+    size = torch.where(singular == 0, norms(inverse.flatten(1)), torch.inf)
     kappa = (size.square() + 1 + ((p - 2) * eigenvalue.abs()).square()).sqrt()
     norm = tensors.norm[instance]
     lipschitz = (p - 1) * (p - 2) * 2 ** (p - 3) * norm + 1
-    eps = norms(residual) + n * torch.finfo(x.real.dtype).eps * norm
+    eps = norms(residual) + n * torch.finfo(x.real.dtype).eps * (norm + 1)
     return kappa.square() * lipschitz * eps, 2 * kappa * eps, 1 / (kappa * lipschitz)

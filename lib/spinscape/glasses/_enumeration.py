@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,6 @@ from spinscape.glasses import _classes
 from spinscape.glasses._draws import HOMOTOPY, generator
 from spinscape.glasses._eigenpairs import Tensors, certify, newton_step, norms, unit
 from spinscape.glasses._homotopy import start_points, track
-
-_Sets = tuple[Tensor, Tensor, Tensor, Tensor]
 
 KANTOROVICH = 0.25
 """Kantorovich number up to which a solution counts as proved; 1/2 is what the theorem needs."""
@@ -56,7 +55,9 @@ def expected_classes(p: int, n: int) -> int:
     return n if p == 2 else ((p - 1) ** n - 1) // (p - 2)
 
 
-def enumerate_classes(tensors: Tensor, first: int, seed: int) -> Classes:
+def enumerate_classes(
+    tensors: Tensor, first: int, seed: int, *, paths: int, done: Callable[[int], object] = lambda _: None
+) -> Classes:
     """Track all paths of tensors (I, n, ..., n) of order p >= 3 until each is complete or rounds run out.
 
     Parameters
@@ -67,34 +68,74 @@ def enumerate_classes(tensors: Tensor, first: int, seed: int) -> Classes:
         Number of the first instance, which with the seed gives the random factors.
     seed
         Seed of the run.
+    paths
+        How many paths to follow at once, but at least those of one instance.
+    done
+        Told after each group how many instances went through the first round.
     """
-    real = Tensors(tensors)
-    system = real.to(torch.complex128)
-    i, n, p = system.count, system.n, system.p
+    i, n, p = tensors.shape[0], tensors.shape[-1], tensors.dim() - 1
     starts = torch.from_numpy(start_points(p, n)).to(tensors.device)
-    k = len(starts)
-    found = _nothing(i, k, n, tensors.device)
-    pending = torch.ones(i, k, dtype=torch.bool, device=tensors.device)
+    found = _nothing(i, len(starts), n, tensors.device)
+    pending = torch.ones(i, len(starts), dtype=torch.bool, device=tensors.device)
     last = 0
     for tolerance, number in ROUNDS:
-        todo = (found.valid.sum(1) < k).nonzero()[:, 0]
-        if not len(todo):
-            break
-        found.rounds[todo] += 1
+        todo = (~found.valid).any(1).nonzero()[:, 0]
         if number != last:
             pending[todo] = True
         last = number
-        part = system if len(todo) == i else Tensors(tensors[todo]).to(torch.complex128)
-        factors = _factors(first + todo.cpu().numpy(), number, seed).to(tensors.device)
-        paths = pending[todo].nonzero()
-        ends, arrived = track(part, factors, starts[paths[:, 1]], paths[:, 0], tolerance=tolerance)
-        ends, arrived = _polish(part, ends, arrived, paths[:, 0])
-        x = starts.new_zeros(len(todo), k, n)
-        good = torch.zeros(len(todo), k, dtype=torch.bool, device=x.device)
-        x[paths[:, 0], paths[:, 1]] = ends
-        good[paths[:, 0], paths[:, 1]] = arrived
-        pending[todo] &= _add(found, part, todo, x, good)
+        found.rounds[todo] += 1
+        for group in _groups(todo, pending, paths):
+            system = Tensors(tensors[group])
+            factors = _factors(first + group.cpu().numpy(), number, seed).to(tensors.device)
+            pending[group] &= _follow(found, system, group, factors, starts, pending[group], tolerance)
+            done(len(group) if tolerance == ROUNDS[0][0] else 0)
     return found
+
+
+def _groups(todo: Tensor, pending: Tensor, paths: int) -> list[Tensor]:
+    """Divide instances into groups with at most so many pending paths, or of one instance."""
+    groups: list[list[int]] = []
+    held = paths
+    for instance, count in zip(todo.tolist(), pending[todo].sum(1).tolist(), strict=True):
+        if held + count > paths:
+            groups.append([])
+            held = 0
+        groups[-1].append(instance)
+        held += count
+    return [torch.tensor(group, device=todo.device) for group in groups]
+
+
+def _follow(
+    found: Classes,
+    real: Tensors,
+    which: Tensor,
+    factors: Tensor,
+    starts: Tensor,
+    pending: Tensor,
+    tolerance: float,
+) -> Tensor:
+    """Follow the pending paths (m, K) of the instances `which`, and add what they reach to `found`.
+
+    Returns
+    -------
+    Tensor
+        Which paths to follow again if their instance is not complete, (m, K).
+    """
+    system = real.to(torch.complex128)
+    at = pending.nonzero()
+    ends, arrived = track(system, factors, starts[at[:, 1]], at[:, 0], tolerance=tolerance)
+    ends, arrived = _polish(system, ends, arrived, at[:, 0])
+    number, radius, alone = certify(system, ends, at[:, 0], _sizes(system, at[:, 0]))
+    good = arrived & (number <= KANTOROVICH) & (radius < _classes.SAME / 2)
+    x, valid, kantorovich, uniqueness = (_padded(pending, v) for v in (ends, good, number, alone))
+    return _add(found, which, x, valid, kantorovich, uniqueness)
+
+
+def _padded(where: Tensor, values: Tensor) -> Tensor:
+    """Put a value per path, (R, ...), at the places that are True, (m, K), into (m, K, ...); else zeros."""
+    out = values.new_zeros(*where.shape, *values.shape[1:])
+    out[where] = values
+    return out
 
 
 def _nothing(i: int, k: int, n: int, device: torch.device) -> Classes:
@@ -132,56 +173,47 @@ def _polish(tensors: Tensors, x: Tensor, arrived: Tensor, instance: Tensor) -> t
     return torch.where(finite[:, None], x, 0), finite
 
 
-def _add(found: Classes, tensors: Tensors, which: Tensor, x: Tensor, good: Tensor) -> Tensor:
-    """Add new classes to the instances `which`, their complex conjugates included.
-
-    Parameters
-    ----------
-    found
-        What is known, changed in place.
-    tensors
-        The tensors of the instances `which`.
-    which
-        Numbers of m instances, (m,).
-    x, good
-        End points of paths, (m, A, n), and which of them to look at, (m, A).
+def _add(
+    found: Classes, which: Tensor, x: Tensor, good: Tensor, kantorovich: Tensor, uniqueness: Tensor
+) -> Tensor:
+    """Add the new ones of the classes x (m, A, n), and their complex conjugates, to the instances `which`.
 
     Returns
     -------
     Tensor
-        Which paths to track again if their instance is not complete, (m, A).
+        Which paths failed, or ended where another did, (m, A).
     """
-    at = good.nonzero()
-    number, radius, alone = certify(tensors, x[good], at[:, 0], _sizes(tensors, at[:, 0]))
-    kantorovich = torch.full(good.shape, torch.inf, dtype=torch.float64, device=x.device)
-    uniqueness = torch.zeros_like(kantorovich)
-    kantorovich[good], uniqueness[good] = number, alone
-    good = good & (kantorovich <= KANTOROVICH)
-    good[at[:, 0], at[:, 1]] &= radius < _classes.SAME / 2
-    new, separation = _classes.distinct(x, good)
-    twice = good & ~new
+    near = _classes.nearest_earlier(x, good)
+    twice = good & (near <= _classes.SAME**2)
     again = ~good
     if bool(twice.any()):
         again |= _classes.nearest(x, good, x, twice) <= _classes.SAME**2
-    sets = (x, new, kantorovich, uniqueness)
     if bool(found.valid[which].any()):
-        known = (found.x[which], found.valid[which], found.kantorovich[which], found.uniqueness[which])
-        sets, separation = _join(known, sets)
-    lonely = sets[1] & (_classes.nearest(sets[0].conj(), sets[1], *sets[:2]) > _classes.SAME**2)
-    if bool(lonely.any()):
-        sets, separation = _join(sets, (sets[0].conj().resolve_conj(), lonely, *sets[2:]))
-    order = torch.argsort((~sets[1]).to(torch.int8), dim=1, stable=True)[:, : found.x.shape[1]]
-    rows = torch.arange(len(which), device=x.device)[:, None]
-    found.x[which], found.valid[which] = sets[0][rows, order], sets[1][rows, order]
-    found.kantorovich[which], found.uniqueness[which] = sets[2][rows, order], sets[3][rows, order]
-    found.separation[which] = separation
+        near = torch.minimum(near, _classes.nearest(x, good, found.x[which], found.valid[which]))
+    _insert(found, which, good & (near > _classes.SAME**2), near, x, kantorovich, uniqueness)
+    x, valid = found.x[which].conj().resolve_conj(), found.valid[which]
+    near = _classes.nearest(x, valid, found.x[which], valid)
+    lonely = valid & (near > _classes.SAME**2)
+    _insert(found, which, lonely, near, x, found.kantorovich[which], found.uniqueness[which])
     return again
 
 
-def _join(first: _Sets, second: _Sets) -> tuple[_Sets, Tensor]:
-    """Put two padded sets of classes side by side and keep those of the second that are new."""
-    x, valid, kantorovich, uniqueness = (
-        torch.cat([a, b], 1) for a, b in zip(first, second, strict=True)
-    )
-    new, separation = _classes.distinct(x, valid)
-    return (x, new, kantorovich, uniqueness), separation
+def _insert(
+    found: Classes,
+    which: Tensor,
+    new: Tensor,
+    near: Tensor,
+    x: Tensor,
+    kantorovich: Tensor,
+    uniqueness: Tensor,
+) -> None:
+    """Put the classes marked `new`, (m, A), into free places, as far as there are any."""
+    place = found.valid[which].sum(1, keepdim=True) + new.cumsum(1) - 1
+    new = new & (place < found.valid.shape[1])
+    at = new.nonzero()
+    rows, columns = which[at[:, 0]], place[new]
+    found.x[rows, columns], found.valid[rows, columns] = x[new], True
+    found.kantorovich[rows, columns] = kantorovich[new]
+    found.uniqueness[rows, columns] = uniqueness[new]
+    closest = torch.where(new, near, torch.inf).amin(1).clamp_min(0).sqrt()
+    found.separation[which] = torch.minimum(found.separation[which], closest)

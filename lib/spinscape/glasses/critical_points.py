@@ -13,7 +13,7 @@ For odd p the point -s has energy -u and index n-1-k where s has u and k; for ev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,9 @@ MOST_CLASSES = 20_000
 
 PATHS = {"cpu": 4096, "cuda": 2**17}
 """Paths that are followed at once, unless one instance has more."""
+
+HELD = 2**18
+"""Complex classes that are kept at once, about 40 MiB."""
 
 DEGENERATE = 1e-10
 """Gap of two eigenvalues, relative to the largest, below which an instance at p = 2 is not generic."""
@@ -158,11 +161,11 @@ class CriticalPoints:
         total, done = len(self), int(self.complete.sum())
         if (self.complex_count < 0).all():
             return f"{total} instances searched from random starts; completeness is not known"
-        text = f"{done} of {total} instances certified: all {self.expected} complex classes found"
+        text = f"{done} of {total} instances have all {self.expected} complex classes"
         if done < total:
             short = np.flatnonzero(~self.complete)
             listed = ", ".join(f"{i} ({self.complex_count[i]} found)" for i in short[:5])
-            text += f"; not certified, as the couplings may not be generic: {listed}"
+            text += f"; not certified, as their couplings may not be generic: {listed}"
             text += ", ..." if len(short) > 5 else ""
         return text
 
@@ -200,31 +203,29 @@ def find(glass: PSpin, *, seed: int = 0) -> CriticalPoints:
     (array([15, 15]), True)
     """
     expected = _check(glass, seed)
-    at_once = max(1, PATHS.get(glass.device.type, PATHS["cpu"]) // expected)
-    look = _matrices if glass.p == 2 else _tensors
+    at_once = max(1, HELD // expected)
     parts = []
     with progress.bar("critical points", len(glass)) as bar:
         for first in range(0, len(glass), at_once):
-            chunk = glass[first : first + at_once]
-            parts.append(look(_scaled(chunk), first, seed))
-            bar.update(len(chunk))
+            tensors = _scaled(glass[first : first + at_once])
+            parts.append(_tensors(tensors, first, seed, bar.update) if glass.p > 2 else _matrices(tensors))
     return _joined(glass, parts)
 
 
 def find_by_newton(
     glass: PSpin,
     *,
-    starts: int = 256,
+    starts: int = 1024,
     patience: float = 3.0,
     most: int = 2**17,
     seed: int = 0,
 ) -> CriticalPoints:
     """Search critical points by Newton's method from random starts: independent of `find`.
 
-    The starts are uniform on the sphere, and steps are at most half a radian.
+    The starts are uniform on the sphere; half of them take full steps, half short ones.
     Points are told apart as in `find`, s and -s being one.
     An instance is done when the last ``patience / (1 + patience)`` of its starts gave nothing new and
-    every point was met at least three times, or after `most` starts.
+    every point was met at least five times, or after `most` starts.
     Such a search proves nothing: `complete` is False throughout.
 
     Parameters
@@ -263,6 +264,8 @@ def find_by_newton(
 
 def _check(glass: PSpin, seed: int) -> int:
     """Refuse what would take too long and return the number of complex classes."""
+    if not isinstance(glass, PSpin):
+        raise TypeError(f"critical points are those of a PSpin, not of a {type(glass).__name__}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, and is {seed}")
     expected = expected_classes(glass.p, glass.n)
@@ -288,9 +291,12 @@ def _normalised(tensors: Tensor) -> Tensor:
     return tensors * factor.reshape(-1, *p * (1,))
 
 
-def _tensors(tensors: Tensor, first: int, seed: int) -> dict[str, np.ndarray]:
+def _tensors(
+    tensors: Tensor, first: int, seed: int, done: Callable[[int], object]
+) -> dict[str, np.ndarray]:
     """Enumerate a chunk of instances of order 3 and more."""
-    classes = enumerate_classes(_normalised(tensors), first, seed)
+    paths = PATHS.get(tensors.device.type, PATHS["cpu"])
+    classes = enumerate_classes(_normalised(tensors), first, seed, paths=paths, done=done)
     real, away = _classes.imaginary(classes.x)
     chosen = classes.valid & (away < classes.uniqueness)
     at = chosen.nonzero()
@@ -307,7 +313,7 @@ def _tensors(tensors: Tensor, first: int, seed: int) -> dict[str, np.ndarray]:
     )
 
 
-def _matrices(tensors: Tensor, first: int, seed: int) -> dict[str, np.ndarray]:
+def _matrices(tensors: Tensor) -> dict[str, np.ndarray]:
     """Find the eigenvectors of a chunk of symmetric matrices, complete where eigenvalues are distinct."""
     values, vectors = torch.linalg.eigh(tensors)
     i, n = values.shape

@@ -99,11 +99,11 @@ class PSpin:
         place = torch.device(device)
         check_fits(p, n, instances, dtype, place)
         couplings = torch.empty(instances, *p * (n,), dtype=dtype, device=place)
-        held = np.empty(p * (n,), np.float32 if dtype == torch.float32 else np.float64)
         spare = torch.empty(p * (n,), dtype=dtype)
-        for i in range(instances):
-            generator(seed, COUPLINGS, i).standard_normal(dtype=held.dtype, out=held)
-            couplings[i] = _symmetrise(torch.from_numpy(held), spare)
+        for i, one in enumerate(couplings):
+            drawn = one if place.type == "cpu" else torch.empty_like(spare)
+            generator(seed, COUPLINGS, i).standard_normal(dtype=drawn.numpy().dtype, out=drawn.numpy())
+            one.copy_(_symmetrise(drawn, spare))
         return cls._trusted(couplings)
 
     @classmethod
@@ -227,22 +227,25 @@ class PSpin:
         """
         return self.energy_and_gradient(points)[1]
 
-    def energy_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def energy_and_gradient(self, points: Tensor, *, checked: bool = False) -> tuple[Tensor, Tensor]:
         """Return H (I, K) and its Riemannian gradient (I, K, n) for the price of the gradient.
+
+        Parameters
+        ----------
+        points
+            Points on the sphere, shape (I, K, n).
+        checked
+            Whether the points are known to lie on the sphere.
 
         Raises
         ------
         ValueError
             If a point is off the sphere.
         """
-        points = self._on_sphere(points)
-        return self._energy_and_gradient(points)
-
-    def _energy_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """As `energy_and_gradient`, for points known to lie on the sphere."""
+        points = points if checked else self.on_sphere(points)
         full = self.euclidean_gradient(points)
         radial = (full * points).sum(-1)
-        return radial / self.p, full - (radial / self.n)[..., None] * points
+        return radial / self.p, full.sub_((radial / self.n)[..., None] * points)
 
     def hessian(self, points: Tensor) -> Tensor:
         """Return the Riemannian Hessian of H in the basis `tangent_basis`, shape (I, K, n-1, n-1).
@@ -256,7 +259,7 @@ class PSpin:
         ValueError
             If a point is off the sphere, or the Hessians do not fit in memory.
         """
-        points = self._on_sphere(points)
+        points = self.on_sphere(points)
         i, k, n = points.shape
         needed = 3.0 * i * k * n * n * points.element_size()
         if needed > available_bytes(self.device):
@@ -266,10 +269,18 @@ class PSpin:
             )
         second = self._second(points)
         radial = (second @ points[..., None])[..., 0].mul(points).sum(-1) / (self.p - 1)
-        out = _to_tangent(second, points)
+        out = _matrix_to_tangent(second, points)
         out = (out + out.mT) / 2
         out.diagonal(dim1=-2, dim2=-1).sub_(radial[..., None] / n)
         return out
+
+    def on_sphere(self, points: Tensor) -> Tensor:
+        """Return points (I, K, n) in the type of the couplings, after a check that they are on the sphere."""
+        points = self._points(points)
+        off = (points.square().sum(-1) / self.n - 1).abs()
+        if off.numel() and not float(off.max()) <= math.sqrt(torch.finfo(self.dtype).eps):
+            raise ValueError(f"points must lie on the sphere |s|^2 = {self.n}; see to_sphere")
+        return points
 
     def _second(self, points: Tensor) -> Tensor:
         """Second derivatives of H in R^n, shape (I, K, n, n)."""
@@ -291,13 +302,6 @@ class PSpin:
                 f"points must have shape ({self.instances}, K, {self.n}), not {tuple(points.shape)}"
             )
         return points.to(self.couplings)
-
-    def _on_sphere(self, points: Tensor) -> Tensor:
-        points = self._points(points)
-        off = (points.square().sum(-1) / self.n - 1).abs()
-        if off.numel() and not float(off.max()) <= math.sqrt(torch.finfo(self.dtype).eps):
-            raise ValueError(f"points must lie on the sphere |s|^2 = {self.n}; see to_sphere")
-        return points
 
 
 def random_points(
@@ -333,8 +337,21 @@ def tangent_basis(points: Tensor) -> Tensor:
     return torch.eye(points.shape[-1]).to(points)[:, 1:] - w[..., :, None] * w[..., None, 1:]
 
 
+def to_tangent(vectors: Tensor, points: Tensor) -> Tensor:
+    """Return coordinates (..., n-1) of vectors (..., n) in the `tangent_basis` at points (..., n)."""
+    w = _reflection(points)
+    return vectors[..., 1:] - (w * vectors).sum(-1, keepdim=True) * w[..., 1:]
+
+
+def from_tangent(coordinates: Tensor, points: Tensor) -> Tensor:
+    """Return the tangent vectors (..., n) with given coordinates (..., n-1) in the `tangent_basis`."""
+    w = _reflection(points)
+    inner = (w[..., 1:] * coordinates).sum(-1, keepdim=True)
+    return torch.nn.functional.pad(coordinates, (1, 0)) - inner * w
+
+
 def check_fits(p: int, n: int, instances: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse couplings that do not fit in memory, two spare instances for the drawing included.
+    """Refuse couplings that do not fit in memory, a spare instance for the drawing included.
 
     Raises
     ------
@@ -343,7 +360,7 @@ def check_fits(p: int, n: int, instances: int, dtype: torch.dtype, device: torch
     """
     size = torch.finfo(dtype).bits // 8
     here, there = available_bytes(torch.device("cpu")), available_bytes(device)
-    most = here / (instances + 2) if device.type == "cpu" else min(here / 2, there / instances)
+    most = here / (instances + 1) if device.type == "cpu" else min(here / 2, there / instances)
     if float(n) ** p * size > most:
         allowed = int((most / size) ** (1 / p))
         needed = instances * float(n) ** p * size / 2**30
@@ -414,7 +431,7 @@ def _reflection(points: Tensor) -> Tensor:
     return w * (math.sqrt(2) / torch.linalg.vector_norm(w, dim=-1, keepdim=True))
 
 
-def _to_tangent(matrices: Tensor, points: Tensor) -> Tensor:
+def _matrix_to_tangent(matrices: Tensor, points: Tensor) -> Tensor:
     """``B^T M B`` for symmetric M (..., n, n) and the tangent basis B, by two rank-one updates."""
     w = _reflection(points)
     mw = (matrices @ w[..., None])[..., 0]
