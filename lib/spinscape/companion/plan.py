@@ -405,6 +405,7 @@ def _site_key(layout: Layout, runs: Mapping[str, Run], *settings: Any) -> str:
     """Key of everything but the runs' outputs that the site is made of."""
     package = provenance.LIBRARY / provenance.PACKAGE
     judging = [path for room in ("companion", "glasses") for path in package.glob(f"{room}/**/*.py")]
+    judging += package.glob("companion/*.js")
     files = [layout.root / name for name in ("_config.yml", "_toc.yml")]
     files += [path for path in layout.book.rglob("*") if "profiles" not in path.parts]
     content = {

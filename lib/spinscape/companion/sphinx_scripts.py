@@ -1,12 +1,22 @@
-"""A Sphinx extension that keeps pages from loading scripts that they do not use.
+"""A Sphinx extension that gives pages the scripts that they use, and no others.
 
 Jupyter Book always loads sphinx-thebe, which declares its constants twice on every page (an error
 in the browser's console) and points at a server outside; the book has no Thebe buttons.
+Pages with surfaces that turn load a script of the book's own, which fetches plotly.js from beside it; that
+comes out of the installed plotly, once into a site that has such a page.
 """
 
 from __future__ import annotations
 
+import shutil
+from importlib import resources
+from pathlib import Path
 from typing import Any
+
+from spinscape.companion.interactive import MARK
+
+SCRIPT = "surfaces.js"
+LIBRARY = "plotly.min.js"
 
 
 def drop_unused(app: Any, pagename: str, template: str, context: dict[str, Any], tree: Any) -> None:
@@ -22,7 +32,32 @@ def drop_unused(app: Any, pagename: str, template: str, context: dict[str, Any],
         context[kind] = kept
 
 
+def add_surfaces(app: Any, pagename: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Let a page that has surfaces load their script."""
+    if MARK in (context.get("body") or ""):
+        app.add_js_file(SCRIPT, loading_method="defer")
+
+
+def copy_scripts(app: Any, exception: Exception | None) -> None:
+    """Put the scripts of surfaces beside the pages, if any of them has one."""
+    out = Path(app.outdir)
+    if exception is not None or not any(MARK in _text(page) for page in out.rglob("*.html")):
+        return
+    static = out / "_static"
+    static.mkdir(exist_ok=True)
+    with resources.as_file(resources.files("spinscape.companion") / SCRIPT) as own:
+        shutil.copyfile(own, static / SCRIPT)
+    with resources.as_file(resources.files("plotly") / "package_data" / LIBRARY) as library:
+        shutil.copyfile(library, static / LIBRARY)
+
+
+def _text(page: Path) -> str:
+    return page.read_text(encoding="utf-8", errors="replace")
+
+
 def setup(app: Any) -> dict[str, Any]:
-    """Register the extension, after all others."""
+    """Register the extension; what drops scripts runs after all others."""
+    app.connect("html-page-context", add_surfaces)
     app.connect("html-page-context", drop_unused, priority=900)
+    app.connect("build-finished", copy_scripts)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
