@@ -1,6 +1,6 @@
 """Certified enumeration of critical points: time, certificates and counts against exact means.
 
-One row per order and size: seconds per instance, instances batched; on how many every complex class
+One row per order and size: wall and processor time per instance, batched; on how many every complex class
 was found; the mean number of real critical points beside the exact mean at that size; its variance;
 and in how many of a few instances a Newton search from random starts finds the same set.
 
@@ -29,6 +29,11 @@ CASES = (
 )  # fmt: skip
 """Order, size, instances, instances of the Newton search, seconds of a plain NumPy homotopy."""
 
+HEADER = (
+    " p  n instances certified classes  wall ms   cpu ms x plain    mean   (se)    exact     z "
+    "variance  Newton same  wall ms"
+)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -38,6 +43,7 @@ class Row:
     classes: int
     certified: int
     seconds: float
+    cpu_seconds: float
     plain_seconds: float | None
     mean: float
     standard_error: float
@@ -70,16 +76,17 @@ def exact_by_index(p: int, n: int) -> list[float | None]:
 
 def measure(p: int, n: int, instances: int, newton: int, plain: float | None, device: str, seed: int) -> Row:
     glass = PSpin.sample(p, n, instances=instances, seed=seed, device=device)
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     found = find(glass, seed=seed)
     seconds = (time.perf_counter() - begin) / instances
+    cpu_seconds = (time.process_time() - begin_cpu) / instances
     begin = time.perf_counter()
     other = find_by_newton(glass[:newton], seed=seed + 1) if newton else None
     newton_seconds = (time.perf_counter() - begin) / max(1, newton)
     same = sum(same_points(found, other, i) for i in range(newton)) if other else 0
     counts, by_index = found.counts, found.counts_by_index
     return Row(
-        p, n, instances, found.expected, int(found.complete.sum()), seconds, plain,
+        p, n, instances, found.expected, int(found.complete.sum()), seconds, cpu_seconds, plain,
         float(counts.mean()), float(counts.std(ddof=1) / instances**0.5), float(mean_critical_points(p, n)),
         float(counts.var(ddof=1)), by_index.mean(0).tolist(),
         (by_index.std(0, ddof=1) / instances**0.5).tolist(), exact_by_index(p, n),
@@ -98,7 +105,7 @@ def main() -> None:
     args = parser.parse_args()
     find(PSpin.sample(3, 3, device=args.device))
     rows = []
-    print(" p  n  instances certified classes  ms/instance   x plain   mean real (se)     exact  z     variance  Newton same  ms")
+    print(HEADER)
     for p, n, instances, newton, plain in CASES:
         row = measure(
             p, n, instances * args.times, 0 if args.no_newton else newton, plain, args.device, args.seed
@@ -107,11 +114,12 @@ def main() -> None:
         z = (row.mean - row.exact) / row.standard_error
         faster = f"{plain / row.seconds:7.1f}" if plain else "      -"
         print(
-            f"{p:2} {n:2} {row.instances:9} {row.certified:9} {row.classes:8} {1e3 * row.seconds:12.2f} {faster} "
-            f"{row.mean:12.2f} ({row.standard_error:.2f}) {row.exact:9.3f} {z:5.2f} {row.variance:9.1f} "
-            f"{row.newton_same:5}/{row.newton_instances} {1e3 * row.newton_seconds:8.1f}",
+            f"{p:2} {n:2} {row.instances:9} {row.certified:9} {row.classes:7} {1e3 * row.seconds:8.2f} "
+            f"{1e3 * row.cpu_seconds:8.2f} {faster} {row.mean:7.2f} ({row.standard_error:5.2f}) "
+            f"{row.exact:8.3f} {z:5.2f} {row.variance:8.1f} "
+            f"{row.newton_same:8}/{row.newton_instances:<4} {1e3 * row.newton_seconds:7.1f}",
             flush=True,
-        )  # fmt: skip
+        )
         scores = [
             (m - e) / s
             for m, s, e in zip(row.by_index, row.by_index_error, row.by_index_exact, strict=True)

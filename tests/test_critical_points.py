@@ -51,7 +51,7 @@ def test_all_complex_classes_are_found_and_certified(cases, case):
 
 @pytest.mark.parametrize("case", COUNTS)
 def test_points_are_critical_points_of_the_glass(cases, case):
-    p, n = case
+    n = case[1]
     glass, found = cases[case]
     for i in range(0, len(glass), 10):
         one = found[i]
@@ -335,3 +335,15 @@ def test_results_can_be_remembered(tmp_path, monkeypatch):
     assert np.array_equal(first.points, second.points)
     assert second.complete.dtype == bool
     assert second.p == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("case", [(2, 5), (3, 4), (3, 8), (4, 4), (5, 3)])
+def test_a_gpu_finds_the_same(case):
+    glass = PSpin.sample(*case, instances=6, seed=8)
+    here, there = find(glass), find(glass.to("cuda"))
+    assert there.complete.all()
+    assert (here.counts == there.counts).all()
+    assert np.allclose(here.energy, there.energy, atol=1e-10)
+    other = find_by_newton(glass.to("cuda")[:2])
+    assert np.allclose(other.energy, here.energy[here.instance < 2], atol=1e-10)

@@ -633,3 +633,36 @@ def test_real_data(real_data, name):
     )
     mean = float(data.x_train.double().mean())
     assert mean == pytest.approx(0.1307 if name == "mnist" else 0.2860, abs=1e-4)
+
+
+def test_downscaled_pixels_are_means_over_their_areas():
+    data = load("digits")
+    halved = data.downscaled(4)
+    blocks = data.x_train.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
+    assert torch.allclose(halved.x_train, blocks, atol=1e-6)
+    assert halved.shape == (1, 4, 4)
+    assert torch.equal(halved.y_test, data.y_test)
+    odd = data.downscaled(3)
+    fine = data.x_test.repeat_interleave(3, 2).repeat_interleave(3, 3)
+    areas = fine.unflatten(2, (3, 8)).unflatten(4, (3, 8)).mean((3, 5))
+    assert torch.allclose(odd.x_test, areas, atol=1e-6)
+    assert torch.allclose(data.downscaled(8).x_train, data.x_train)
+
+
+def test_downscaling_refuses_what_is_no_image():
+    for data, side in ((load("digits"), 9), (load("digits"), 0), (load("digits").flat(), 4)):
+        with pytest.raises(ValueError, match="cannot be scaled down"):
+            data.downscaled(side)
+
+
+def test_standardised_by_the_training_samples() -> None:
+    plain = datasets.load("linnerud")
+    data = plain.standardised()
+    for fitted in (data.x_train, data.y_train):
+        torch.testing.assert_close(fitted.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+        torch.testing.assert_close(fitted.std(0, correction=0), torch.ones(3))
+    scale = plain.x_train.std(0, correction=0)
+    torch.testing.assert_close(data.x_test * scale + plain.x_train.mean(0), plain.x_test)
+    digits = datasets.load("digits").standardised()
+    assert digits.y_train.dtype == torch.int64
+    assert bool(torch.isfinite(digits.x_train).all())

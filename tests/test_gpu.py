@@ -10,6 +10,10 @@ from small import network
 from spinscape.landscape.downhill import downhill_walks
 from spinscape.landscape.flatness import hessian_trace
 from spinscape.landscape.kinks import kink_rise
+from spinscape.landscape.network_paths import check_paths
+from spinscape.landscape.path_activity import path_activity
+from spinscape.landscape.path_usage import path_usage
+from spinscape.landscape.pruning import prune
 from spinscape.landscape.walks import random_walks
 from spinscape.networks import datasets
 from spinscape.networks.ensemble import Ensemble
@@ -41,6 +45,30 @@ def test_probes_agree(both, data) -> None:
     np.testing.assert_allclose(
         walks[0].loss["a"]["cross_entropy"], walks[1].loss["a"]["cross_entropy"], rtol=1e-8
     )
+
+
+def test_pruned_networks_are_trained_alike() -> None:
+    digits = datasets.load("digits").flat()
+    here = train(mlp([64, 16, 10]), digits, replicas=2, epochs=2, dtype=torch.float64, device="cpu")
+    retraining = {"epochs": 2, "batch_size": 64}
+    for gradual in (False, True):
+        one, other = (
+            prune(e, digits, [0.5, 0.9], retraining=retraining, gradual=gradual)
+            for e in (here, here.to("cuda"))
+        )
+        np.testing.assert_allclose(one.loss, other.loss, rtol=1e-6)
+        np.testing.assert_allclose(one.retrained_loss, other.retrained_loss, rtol=1e-5)
+
+
+def test_paths_agree() -> None:
+    torch.manual_seed(0)
+    here = Ensemble.from_modules([mlp([6, 7, 5, 3]) for _ in range(3)]).to(torch.float64)
+    there, x = here.to("cuda"), torch.randn(50, 6)
+    assert (check_paths(there, x).error < 1e-13).all()
+    one, other = (path_usage(e, [0.0, 0.4], x=x) for e in (here, there))
+    np.testing.assert_allclose(one.entropy, other.entropy, rtol=1e-9)
+    one, other = (path_activity(e, x, pairs=30) for e in (here, there))
+    np.testing.assert_array_equal(one.correlation, other.correlation)
 
 
 def test_training_starts_alike_and_ends_close() -> None:

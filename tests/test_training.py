@@ -431,3 +431,166 @@ def test_a_huge_finite_loss_is_a_divergence(few):
         made = train(mlp([64, 16, 10]), few, replicas=3, epochs=3, optimiser="sgd", learning_rate=1e6)
     assert made.history.diverged.all()
     assert np.isfinite(made.history.train_loss[0]).any()
+
+
+def at_start(model, replicas, seed):
+    """The networks that a run with this seed begins with."""
+    drawn = [initialise(model, generator_of(seed, r)) for r in range(replicas)]
+    params, buffers = (
+        {name: torch.stack([pair[which][name] for pair in drawn]) for name in drawn[0][which]}
+        for which in (0, 1)
+    )
+    return Ensemble(model, params, buffers)
+
+
+def masks_of(ensemble, share=0.4):
+    g = torch.Generator().manual_seed(8)
+    return {
+        name: torch.rand(value.shape, generator=g) < share
+        for name, value in ensemble.params.items()
+        if value.ndim > 2
+    }
+
+
+@pytest.mark.parametrize("rule", OPTIMISERS)
+@pytest.mark.parametrize("maker", [lambda: mlp([64, 24, 10]), lambda: Norm(33, 0.4)], ids=["mlp", "own"])
+def test_start_at_the_initial_networks_is_plain_training(few, rule, maker):
+    options = {"batch_size": 64, "epochs": 2, "seed": 5, **OPTIMISERS[rule]}
+    model = maker()
+    plain = train(model, few, replicas=3, **options)
+    start = at_start(model, 3, 5)
+    before = start.flat().clone()
+    assert same_bits(train(model, few, start=start, **options), plain)
+    assert torch.equal(start.flat(), before)
+    ones = {name: torch.ones_like(value, dtype=torch.bool) for name, value in start.params.items()}
+    assert same_bits(train(model, few, start=start, masks=ones, **options), plain)
+
+
+def test_goes_on_from_given_weights(few):
+    model = mlp([64, 16, 10])
+    first = train(model, few, replicas=3, epochs=3, learning_rate=1e-2)
+    tiny = train(model, few, start=first, epochs=1, learning_rate=1e-9)
+    assert (tiny.flat() - first.flat()).abs().max() < 1e-6
+    more = train(model, few, start=first, epochs=6, learning_rate=1e-2)
+    assert (more.history.train_loss[0] < first.history.train_loss[0]).all()
+    assert (more.history.train_loss[-1] < first.history.train_loss[-1]).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimiser": "adam", "learning_rate": 1e-2, "weight_decay": 1e-2},
+        {"optimiser": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-2},
+    ],
+    ids=["adam", "sgd"],
+)
+def test_masked_weights_stay_zero(few, options):
+    model = mlp([64, 16, 10])
+    start = at_start(model, 3, 1)
+    masks = masks_of(start)
+    seen = []
+
+    def look(epoch, replicas, now):
+        seen.extend(now.params[name][~masks[name][replicas]].abs().max().item() for name in masks)
+
+    made = train(model, few, start=start, masks=masks, epochs=3, batch_size=64, callback=look, **options)
+    assert seen == [0] * 6
+    for name, mask in masks.items():
+        assert not made.params[name][~mask].any()
+        assert (made.params[name][mask] != start.params[name][mask]).double().mean() > 0.9
+    assert (made.history.train_loss[-1] < made.history.train_loss[0]).all()
+
+
+@pytest.mark.parametrize("rule", OPTIMISERS)
+def test_masked_training_agrees_with_a_network_without_these_weights(few, rule):
+    """A unit whose outgoing weights are held at zero is a unit that is not there."""
+    model, small = mlp([64, 16, 10]), mlp([64, 12, 10])
+    start = at_start(model, 2, 3)
+    masks = {"layer2.weight": torch.ones(2, 10, 16, dtype=torch.bool)}
+    masks["layer2.weight"][:, :, 12:] = False
+    params = {name: value.clone() for name, value in start.params.items()}
+    params["layer1.weight"], params["layer1.bias"] = (
+        params["layer1.weight"][:, :12],
+        params["layer1.bias"][:, :12],
+    )
+    params["layer2.weight"] = params["layer2.weight"][:, :, :12]
+    options = {"batch_size": 64, "epochs": 2, "dtype": torch.float64, **OPTIMISERS[rule]}
+    whole = train(model, few, start=start, masks=masks, **options)
+    part = train(small, few, start=Ensemble(small, params), **options)
+    assert np.allclose(whole.history.train_loss, part.history.train_loss, rtol=1e-9)
+    assert torch.allclose(whole.params["layer2.weight"][:, :, :12], part.params["layer2.weight"], atol=1e-9)
+
+
+def test_masked_replicas_do_not_depend_on_the_others(few, monkeypatch):
+    model = mlp([64, 16, 10])
+    start = at_start(model, 8, 1)
+    masks = masks_of(start)
+    target = float(np.median(train(model, few, start=start, masks=masks, epochs=3).history.train_loss[1]))
+    options = {"epochs": 4, "batch_size": 64, "target_loss": target}
+    whole = train(model, few, start=start, masks=masks, **options)
+    assert len(set(whole.history.epochs_run)) > 1
+    three = {name: mask[3:4] for name, mask in masks.items()}
+    assert same_bits(train(model, few, start=start[3], masks=three, streams=[3], **options), whole[3])
+    assert same_bits(train(model, few, start=start, masks=masks, chunk=3, **options), whole)
+    short = Short(monkeypatch, room=2)
+    halved = train(model, few, start=start, masks=masks, chunk=8, **options)
+    assert short.failures
+    assert same_bits(halved, whole)
+    assert all(not halved.params[name][~mask].any() for name, mask in masks.items())
+
+
+def generator_order(seed):
+    generator = generator_of(seed, 0)
+    torch.randint(2**62, (), generator=generator)
+    return torch.randperm(200, generator=generator)
+
+
+def test_a_loss_that_begins_at_zero_may_rise(few):
+    """A network that fits its samples is not lost because one sample has a thousand times their loss."""
+    model = mlp([64, 32, 10])
+    fitted = train(model, few, epochs=150, learning_rate=1e-2, evaluate_test=False)
+    params = fitted.params | {name: 20 * fitted.params[name] for name in ("layer2.weight", "layer2.bias")}
+    labels = few.y_train.clone()
+    labels[0] = (labels[0] + 1) % 10
+    odd = Dataset("odd", few.x_train, labels, few.x_test, few.y_test, few.classes)
+    options = {"start": Ensemble(model, params), "optimiser": "sgd", "epochs": 2, "batch_size": 8, "seed": 1}
+    assert int((generator_order(1) == 0).nonzero()) >= 8  # the odd sample is not in the first batch
+    made = train(model, odd, learning_rate=1e-9, **options)
+    assert made.history.train_loss[0, 0] > 0.05
+    assert evaluate(options["start"], few.x_train, few.y_train).loss[0] < 1e-6
+    assert made.history.epochs_run.tolist() == [2]
+    assert not made.history.diverged.any()
+    with pytest.warns(DivergenceWarning):
+        train(model, odd, learning_rate=1e9, **options)
+
+
+def test_networks_of_one_stream_see_the_same_samples(few):
+    model = mlp([64, 16, 10])
+    start = at_start(model, 2, 1)[[1, 1, 1]]
+    made = train(model, few, start=start, streams=[4, 4, 2], epochs=1)
+    assert torch.equal(made[0].flat(), made[1].flat())
+    assert not torch.equal(made[0].flat(), made[2].flat())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"masks": {}}, "belong to start"),
+        ({"streams": [0]}, "belong to start"),
+        ({"start": mlp([64, 8, 10]), "replicas": 2}, "replicas must be those of start, 1"),
+        ({"start": mlp([64, 9, 10])}, "must have shape"),
+        ({"start": mlp([64, 8, 10]), "streams": [0, 1]}, "1 non-negative numbers"),
+        ({"start": mlp([64, 8, 10]), "streams": [-1]}, "1 non-negative numbers"),
+        ({"start": mlp([64, 8, 10]), "masks": {"layer3": torch.ones(1)}}, "no parameter 'layer3'"),
+        ({"start": mlp([64, 8, 10]), "masks": {"layer1.bias": torch.ones(1, 8)}}, "must be bool of shape"),
+        (
+            {"start": mlp([64, 8, 10]), "masks": {"layer1.bias": torch.ones(8, dtype=torch.bool)}},
+            "must be bool of shape",
+        ),
+    ],
+)
+def test_refuses_starts_that_do_not_fit(few, options, message):
+    if "start" in options:
+        options = options | {"start": Ensemble.from_modules([options["start"]])}
+    with pytest.raises(ValueError, match=message):
+        train(mlp([64, 8, 10]), few, **options)

@@ -289,11 +289,16 @@ def resampled(
     return Estimate(np.array(value), np.array(low), np.array(high), np.array(smallest), level)
 
 
+def ratio_of_means(first: ArrayLike, second: ArrayLike) -> float:
+    """Return the mean of the first seeds over that of the second, for `resampled`."""
+    return float(np.mean(first) / np.mean(second))
+
+
 def extrapolate(
     sizes: ArrayLike,
     samples: Sequence[ArrayLike],
     *,
-    powers: Sequence[float] = (0.5, 1.0),
+    powers: Sequence[float] = (1 / 2, 2 / 3),
     level: float = 0.95,
     seed: int = 0,
 ) -> Estimate:

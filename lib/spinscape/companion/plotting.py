@@ -113,6 +113,70 @@ def bands(
         axes.legend(title=legend, fontsize=8, title_fontsize=8)
 
 
+def histograms(
+    axes: Axes, samples: Sequence[ArrayLike], labels: Sequence[Any], *, legend: str, bins: int = 24
+) -> None:
+    """Draw one stepped histogram per condition over common bins, as densities in ordered colours.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    samples
+        The values of each condition; those not finite are left out.
+    labels
+        One per condition.
+    legend
+        The legend's title.
+    bins
+        Number of bins between the smallest and the largest value.
+    """
+    rows = [np.asarray(row, float) for row in samples]
+    rows = [row[np.isfinite(row)] for row in rows]
+    edges = np.histogram_bin_edges(np.concatenate(rows), bins)
+    for row, label, colour in zip(rows, labels, colours(len(rows)), strict=True):
+        axes.hist(row, edges, density=True, histtype="step", lw=1.4, color=colour, label=str(label))
+    axes.legend(title=legend, fontsize=8, title_fontsize=8)
+
+
+def maps(axes: Sequence[Axes], coordinates: ArrayLike, values: ArrayLike, *, label: str) -> None:
+    """Draw surfaces as filled contours side by side, with their inner local minima as white dots.
+
+    Parameters
+    ----------
+    axes
+        One panel per surface.
+    coordinates
+        Shape (G,), of both directions.
+    values
+        Shape (K, G, G); the first direction runs upwards.
+    label
+        Name of what the colours show, with its unit.
+    """
+    at = np.asarray(coordinates, float)
+    surfaces = np.asarray(values, float)
+    levels = np.linspace(np.nanmin(surfaces), np.nanmax(surfaces), 25)
+    for panel, surface in zip(axes, surfaces, strict=True):
+        drawn = panel.contourf(at, at, surface, levels, cmap="viridis")
+        rows, columns = lowest(surface)
+        panel.plot(at[columns], at[rows], "wo", ms=4, mec="k", mew=0.5)
+        panel.set_aspect("equal")
+        panel.grid(False)
+    panel.figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.9)
+
+
+def lowest(surface: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return row and column of the inner points of a grid that lie below all eight neighbours."""
+    inner = surface[1:-1, 1:-1]
+    below = np.ones(inner.shape, bool)
+    for i in range(3):
+        for j in range(3):
+            if (i, j) != (1, 1):
+                below &= inner < surface[i : i + inner.shape[0], j : j + inner.shape[1]]
+    rows, columns = np.nonzero(below)
+    return rows + 1, columns + 1
+
+
 def dots(axes: Axes, x: ArrayLike, samples: ArrayLike, *, label: str = "", **marks: Any) -> None:
     """Draw the means over seeds as dots with their 95% intervals as bars.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -65,7 +67,7 @@ def first_columns(marked: Tensor) -> Tensor:
     return torch.argsort(marked.int(), dim=1, descending=True, stable=True)[:, :most]
 
 
-def _parts(glass: PSpin, points: Tensor, index: Tensor):
+def _parts(glass: PSpin, points: Tensor, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield columns and the points there, as many at a time as their Hessians may take."""
     size = max(1, 4 * chunk_bytes(glass.device) // (len(points) * glass.n**2 * points.element_size()))
     for first in range(0, index.shape[1], size):

@@ -50,14 +50,14 @@ def flow(glass: PSpin, points: Tensor, step: float) -> Tensor:
 
 
 def diffuse(points: Tensor, temperature: float, time: float, noise: Tensor) -> Tensor:
-    """Brownian motion on the sphere for some time, with ``2 temperature`` times the Laplacian's half.
+    """Move by Brownian motion on the sphere, whose generator is `temperature` times the Laplacian.
 
     The mean of s decays as it must, by ``exp(-temperature time (n-1)/n)``.
     """
     n = points.shape[-1]
     tangent = noise - (noise * points).sum(-1, keepdim=True) / n * points
     kept = math.exp(-temperature * time * (n - 1) / n)
-    return to_sphere(kept * points + math.sqrt(1 - kept**2) * tangent)
+    return to_sphere(kept * points + math.sqrt((1 - kept**2) * n / (n - 1)) * tangent)
 
 
 def thermal_noise(like: Tensor, seed: int) -> Iterator[Tensor]:

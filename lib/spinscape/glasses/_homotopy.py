@@ -113,9 +113,7 @@ def _sizes(tensors: Tensors, instance: Tensor) -> list[int]:
     return torch.bincount(instance, minlength=tensors.count).tolist()
 
 
-def _begin(
-    tensors: Tensors, factors: Tensor, starts: Tensor, instance: Tensor, tolerance: float
-) -> _State:
+def _begin(tensors: Tensors, factors: Tensor, starts: Tensor, instance: Tensor, tolerance: float) -> _State:
     t = torch.zeros(len(starts), dtype=torch.float64, device=starts.device)
     factor = factors[instance][:, None]
     _, tangent = _correct(tensors, factor, starts, t, instance, _sizes(tensors, instance))

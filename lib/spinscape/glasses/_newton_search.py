@@ -58,7 +58,7 @@ def search(
 
 
 def _descend(system: Tensors, x: Tensor, longest: float) -> Tensor:
-    """Take Newton steps, none above `longest`, from unit vectors (R, n) and return the proved ends of those that arrive."""
+    """Take Newton steps, none above `longest`, from unit vectors (R, n); return proved ends, at most R."""
     ends = []
     for _ in range(STEPS):
         instance = torch.zeros(len(x), dtype=torch.int64, device=x.device)

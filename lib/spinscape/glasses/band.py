@@ -17,7 +17,12 @@ from scipy.optimize import brentq
 from spinscape.glasses._arguments import energies, whole
 from spinscape.glasses._counts import log_cumulative, log_weighted, scale
 from spinscape.glasses._goe_index import LIMIT, shares
-from spinscape.glasses.complexity import log_mean_critical_density, log_mean_critical_points, threshold_energy
+from spinscape.glasses.complexity import (
+    complexity,
+    log_mean_critical_density,
+    log_mean_critical_points,
+    threshold_energy,
+)
 
 Array = NDArray[np.float64]
 
@@ -145,6 +150,45 @@ def leading_gap(p: int, n: ArrayLike) -> Array:
     return np.asarray(threshold_energy(p) ** 2 * np.sqrt((p - 2) / (2 * (p - 1) * np.asarray(n, float))))
 
 
+def meeting_energy(p: int, *, tolerance: float = 1e-14) -> float:
+    """Highest energy per spin at which minima and points of index 1 have different complexities.
+
+    Found by bisection on the complexities alone, without the closed form of the threshold, to about
+    `tolerance` to the power 2/3.
+
+    Raises
+    ------
+    ValueError
+        If p is below 2.
+    """
+    below, above = -3.0, 0.0
+    while above - below > 1e-12:
+        middle = (below + above) / 2
+        apart = float(complexity(middle, p, 0) - complexity(middle, p, 1)) > tolerance
+        below, above = (middle, above) if apart else (below, middle)
+    return below
+
+
+def crossing_energy(p: int, sizes: Sequence[int]) -> Array:
+    """Energy per spin at which points of index 1 become as frequent as minima, at finite sizes.
+
+    Parameters
+    ----------
+    p
+        Interaction order, at least 3.
+    sizes
+        Numbers of spins, 3 to 200.
+
+    Returns
+    -------
+    ndarray
+        Shape (S,); it tends to ``-E_inf``.
+    """
+    return np.array(
+        [brentq(lambda u, n=n: float(saddle_ratio(u, p, [n])[0, 0]), -2.5, -0.5, xtol=1e-10) for n in sizes]
+    )
+
+
 def saddle_ratio(u: ArrayLike, p: int, sizes: Sequence[int], index: int = 1) -> Array:
     """Log of the ratio of the mean densities of points of an index and of minima, at fixed energy.
 
@@ -179,6 +223,40 @@ def saddle_ratio(u: ArrayLike, p: int, sizes: Sequence[int], index: int = 1) -> 
             for n in sizes
         ]
     return np.array(rows).reshape(len(rows), len(values))
+
+
+def falling_rate(u: float, p: int, n: int, index: int = 1) -> float:
+    """Rate per spin at which `saddle_ratio` falls at a fixed energy, extrapolated to many spins.
+
+    The slopes between n / 4, n / 2 and n spins have a correction of order 1 / n, which is taken out.
+    Far enough below the threshold this is ``index I(u)``; close to it the sizes that can be computed are
+    too small.
+
+    Parameters
+    ----------
+    u
+        Energy per spin.
+    p
+        Interaction order, at least 2.
+    n
+        Largest number of spins, 12 to 200.
+    index
+        Index of the saddles, at least 1.
+
+    Returns
+    -------
+    float
+        Nats per spin.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    n = whole(n, "n", 12, LIMIT)
+    sizes = [n // 4, n // 2, n]
+    first, last = -np.diff(saddle_ratio(u, p, sizes, index)[:, 0]) / np.diff(sizes)
+    return float(2 * last - first)
 
 
 def band_ratio(p: int, sizes: Sequence[int], index: int = 1) -> Array:

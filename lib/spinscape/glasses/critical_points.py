@@ -249,9 +249,7 @@ def find_by_newton(
     """
     _check(glass, seed)
     if starts < 1 or most < 1 or patience <= 0:
-        raise ValueError(
-            f"starts, most and patience must be positive, not {starts}, {most}, {patience}"
-        )
+        raise ValueError(f"starts, most and patience must be positive, not {starts}, {most}, {patience}")
     parts = []
     with progress.bar("Newton searches", len(glass)) as bar:
         for i in range(len(glass)):
@@ -291,9 +289,7 @@ def _normalised(tensors: Tensor) -> Tensor:
     return tensors * factor.reshape(-1, *p * (1,))
 
 
-def _tensors(
-    tensors: Tensor, first: int, seed: int, done: Callable[[int], object]
-) -> dict[str, np.ndarray]:
+def _tensors(tensors: Tensor, first: int, seed: int, done: Callable[[int], object]) -> dict[str, np.ndarray]:
     """Enumerate a chunk of instances of order 3 and more."""
     paths = PATHS.get(tensors.device.type, PATHS["cpu"])
     classes = enumerate_classes(_normalised(tensors), first, seed, paths=paths, done=done)
@@ -330,9 +326,7 @@ def _matrices(tensors: Tensor) -> dict[str, np.ndarray]:
     )
 
 
-def _part(
-    tensors: Tensor, x: Tensor, instance: Tensor, **about: Tensor | list[int]
-) -> dict[str, np.ndarray]:
+def _part(tensors: Tensor, x: Tensor, instance: Tensor, **about: Tensor | list[int]) -> dict[str, np.ndarray]:
     """Turn real classes of a chunk into critical points, with all that is known of the instances.
 
     Parameters

@@ -6,7 +6,7 @@ follow `cugliandolo_kurchan.descent_curve`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,8 +116,10 @@ def langevin(
 
     Parameters
     ----------
-    glass, starts, times, step
+    glass, starts, times
         As for `gradient_descent`.
+    step
+        Longest time step, by default a quarter of one over the largest curvature; of second order.
     temperature
         Temperature, not negative, in the unit of H.
     seed
@@ -139,7 +141,7 @@ def langevin(
         raise ValueError("times must increase, from 0 or later")
     if not temperature >= 0:
         raise ValueError(f"temperature must not be negative, not {temperature}")
-    step = stable_step(glass.p, step, 0.5)
+    step = stable_step(glass.p, step, 0.25 if temperature else 0.5)
     points = glass.on_sphere(starts)
     noise = thermal_noise(points, seed)
     rows: list[tuple[Tensor, Tensor]] = []
@@ -189,7 +191,7 @@ def annealed_langevin(
     """
     if not (temperature > 0 and 0 < time < np.inf):
         raise ValueError(f"temperature and time must be positive, not {temperature} and {time}")
-    step = stable_step(glass.p, step, 0.5)
+    step = stable_step(glass.p, step, 0.25)
     points = glass.on_sphere(starts)
     noise = thermal_noise(points, seed)
     count = int(np.ceil(time / step - 1e-9))
@@ -306,7 +308,9 @@ def _descend(
     return taken, safe
 
 
-def _langevin_step(glass: PSpin, points: Tensor, temperature: float, step: float, noise) -> Tensor:
+def _langevin_step(
+    glass: PSpin, points: Tensor, temperature: float, step: float, noise: Iterator[Tensor]
+) -> Tensor:
     if temperature == 0:
         return flow(glass, points, step)
     points = diffuse(points, temperature, step / 2, next(noise))

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from spinscape.glasses.pspin import PSpin
+from spinscape.glasses.slices import curvature
 
 Floats = NDArray[np.float64]
 
@@ -103,3 +104,8 @@ def _sum_of_squares(hessian: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         + 2 * shift * hessian.diagonal(dim1=-2, dim2=-1).sum(-1)
         + hessian.shape[-1] * shift.square()
     )
+
+
+def negative_share(glass: PSpin, points: torch.Tensor) -> Floats:
+    """Return the share of an instance's points (I, K, n) with a direction of negative curvature, shape (I,)."""
+    return (curvature(glass, points)[0] < 0).mean(1)

@@ -11,6 +11,9 @@ from spinscape.networks.ensemble import Ensemble
 WALKS, DOWNHILL, PROBES, PLANES = 1, 2, 3, 4
 """What random numbers are drawn for; training has streams of its own."""
 
+PRUNING, PATHS, SPREAD = 11, 12, 13
+"""Likewise, for networks as spin glasses."""
+
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""
@@ -34,7 +37,7 @@ def generator(seed: int, purpose: int, *which: int) -> torch.Generator:
     seed
         Seed of the run.
     purpose
-        `WALKS`, `DOWNHILL`, `PROBES` or `PLANES`.
+        `WALKS` or another of the constants above.
     *which
         Further numbers, such as network and walk.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ class Plan:
     batch_size: int
     rule: optimisers.Factory
     trainable: frozenset[str]
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class Draws:
         return Draws(self.orders[rows.to(self.orders.device)], [self.seeds[r] for r in rows])
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where replicas start: parameters, buffers and masks ``(R, ...)`` by name, numbers of generators."""
+
+    params: Tensors
+    buffers: Tensors
+    masks: Tensors
+    streams: Sequence[int]
+
+
 class Group:
     """Replicas that are trained as one batched run.
 
@@ -51,6 +62,8 @@ class Group:
         ``(R, ...)`` by name.
     epoch
         Epochs done.
+    masks
+        Where parameters are trained, bool ``(R, ...)`` by name; elsewhere they are held at zero.
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class Group:
         buffers: Tensors,
         state: optimisers.State | None = None,
         epoch: int = 0,
+        masks: Tensors | None = None,
     ) -> None:
         self.plan = plan
         self.replicas = replicas
@@ -71,6 +85,8 @@ class Group:
         }
         self.buffers = buffers
         self.epoch = epoch
+        self.masks = masks or {}
+        self.hold()
         self.draws: Draws | None = None
         self.rule = plan.rule(self.leaves)
         if state is not None:
@@ -99,6 +115,28 @@ class Group:
             return tensors
 
         return cls(plan, replicas, generators, stack(0), stack(1))
+
+    @classmethod
+    def resume(cls, plan: Plan, rows: np.ndarray, seed: int, origin: Origin, dtype: torch.dtype) -> Group:
+        """Take the given replicas of an ensemble, each with the generator of its stream."""
+        generators = [generator_of(seed, int(origin.streams[r])) for r in rows]
+        for generator in generators:
+            torch.randint(2**62, (), generator=generator)  # what initial parameters would have taken
+        index = torch.from_numpy(rows)
+
+        def chosen(tensors: Tensors) -> Tensors:
+            taken = {name: value[index.to(value.device)].to(plan.x.device) for name, value in tensors.items()}
+            return {name: v.to(dtype) if v.is_floating_point() else v for name, v in taken.items()}
+
+        return cls(
+            plan, rows, generators, chosen(origin.params), chosen(origin.buffers), masks=chosen(origin.masks)
+        )
+
+    def hold(self) -> None:
+        """Set the parameters that are not trained to zero."""
+        with torch.no_grad():
+            for name, mask in self.masks.items():
+                self.params[name].masked_fill_(~mask, 0)
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -149,6 +187,7 @@ class Group:
             {name: value[rows.to(value.device)] for name, value in buffers.items()},
             optimisers.take(state, rows, len(self.replicas)),
             self.epoch,
+            {name: mask[rows.to(mask.device)] for name, mask in self.masks.items()},
         )
         part.draws = None if self.draws is None else self.draws.take(rows)
         return part
@@ -161,7 +200,8 @@ class Group:
         loss, accuracy : Tensor
             Means over the epoch's samples, each taken before its step, float64 ``(R,)`` on the CPU.
         first : Tensor
-            Mean loss of the first batch, ``(R,)``.
+            Mean loss of the first batch, ``(R,)``; that of outputs of zero, if it is larger and training goes
+            on from given networks.
         """
         plan, draws, count = self.plan, self.draw(), len(self.replicas)
         samples = draws.orders.shape[1]
@@ -178,6 +218,8 @@ class Group:
             seeds = [seed + step for seed in draws.seeds]
             outputs = forward(self.params, self.buffers, x, seeds=seeds)
             values = plan.loss(outputs, y)
+            if step == 0 and plan.resumed:
+                nothing = row_means(plan.loss(torch.zeros_like(outputs), y).detach())
             leaves = self.leaves
             slopes = torch.autograd.grad(
                 values.sum() / size, leaves, allow_unused=True, materialize_grads=True
@@ -185,6 +227,7 @@ class Group:
             for leaf, slope in zip(leaves, slopes, strict=True):
                 leaf.grad = slope
             self.rule.step()
+            self.hold()
             kept = slice(start, start + size)
             losses[:, kept] = values.detach()
             if labels:
@@ -192,6 +235,9 @@ class Group:
         self.rule.zero_grad(set_to_none=True)
         accuracy = hits.sum(1).cpu().double() / samples
         first = row_means(losses[:, : plan.batch_size])
+        if plan.resumed:
+            # Trained networks begin near zero: that alone makes no loss a divergence.
+            first = torch.maximum(first, nothing)
         return row_means(losses), accuracy if labels else torch.full_like(accuracy, torch.nan), first
 
     def finite(self) -> Tensor:

@@ -83,6 +83,44 @@ class Dataset:
         """Return the same data with every input as one row, ``(N, d)`` (a view, no copy)."""
         return replace(self, x_train=self.x_train.flatten(1), x_test=self.x_test.flatten(1))
 
+    def standardised(self) -> Dataset:
+        """Return the same data with mean 0 and variance 1 over the training samples, entry by entry.
+
+        Inputs are scaled, and the targets of a regression; entries that never vary are only shifted.
+        """
+        changed = {"x_train": self.x_train, "x_test": self.x_test}
+        if self.task == "regression":
+            changed |= {"y_train": self.y_train, "y_test": self.y_test}
+        for letter in {name[0] for name in changed}:
+            fitted = changed[f"{letter}_train"]
+            centre, spread = fitted.mean(0), fitted.std(0, correction=0)
+            spread = spread.where(spread > 0, 1.0)
+            for split in ("train", "test"):
+                changed[f"{letter}_{split}"] = (changed[f"{letter}_{split}"] - centre) / spread
+        return replace(self, **changed)
+
+    def downscaled(self, side: int) -> Dataset:
+        """Return the same images with `side` x `side` pixels, each the mean over the area that it covers.
+
+        Pixels that lie across a border count by the share of them on either side, so the mean of an image
+        stays what it is.
+
+        Raises
+        ------
+        ValueError
+            If the inputs are no images ``(C, h, w)``, or `side` does not lie in 1..min(h, w).
+        """
+        import torch
+
+        if len(self.shape) != 3 or not 1 <= side <= min(self.shape[1:]):
+            raise ValueError(f"images of {self.shape} cannot be scaled down to {side} x {side}")
+        rows, columns = (torch.from_numpy(_overlaps(size, side)) for size in self.shape[1:])
+        return replace(
+            self,
+            x_train=rows @ self.x_train @ columns.T,
+            x_test=rows @ self.x_test @ columns.T,
+        )
+
     def subset(
         self, split: Literal["train", "test"], size: int, seed: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,6 +155,13 @@ class Dataset:
         chosen = np.random.default_rng(seed).permutation(len(x))[:size]
         rows = torch.from_numpy(np.sort(chosen))
         return x[rows], y[rows]
+
+
+def _overlaps(size: int, parts: int) -> np.ndarray:
+    """Return the share of each of `parts` equal parts that each of `size` pixels covers, float32."""
+    ends = np.arange(parts + 1)[:, None] * size / parts
+    covered = np.clip(ends - np.arange(size), 0, 1)
+    return (np.diff(covered, axis=0) * parts / size).astype(np.float32)
 
 
 def load(name: str, *, root: str | Path | None = None, download: bool = True) -> Dataset:

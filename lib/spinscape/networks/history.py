@@ -24,7 +24,8 @@ class History:
         Epochs each replica trained for, int64 ``(R,)``.
     diverged
         Whether a replica's loss or parameters became infinite or NaN, or its loss rose to a thousand
-        times that of its first batch, bool ``(R,)``.
+        times that of its first batch (or of outputs of zero, if larger, where training went on from given
+        networks), bool ``(R,)``.
     diverged_epoch
         The epoch (from 1) at whose end that was seen; 0 where it was not, int64 ``(R,)``.
     """

@@ -16,7 +16,7 @@ other ways than larger ones, so there chunks of one replica agree to rounding on
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from spinscape import progress
 from spinscape.networks import optimisers
-from spinscape.networks._group import Group, Plan
+from spinscape.networks._group import Group, Origin, Plan
 from spinscape.networks._run import Callback, Run
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.device import (
@@ -46,7 +46,7 @@ def train(
     model: nn.Module,
     dataset: Dataset,
     *,
-    replicas: int = 1,
+    replicas: int | None = None,
     optimiser: str | Callable[..., torch.optim.Optimizer] = "adam",
     learning_rate: float = 1e-3,
     momentum: float = 0.0,
@@ -63,8 +63,11 @@ def train(
     chunk: int | None = None,
     evaluate_test: bool = True,
     callback: Callback | None = None,
+    start: Ensemble | None = None,
+    masks: Mapping[str, Tensor] | None = None,
+    streams: Sequence[int] | None = None,
 ) -> Ensemble:
-    """Train `replicas` networks from independent initial parameters.
+    """Train `replicas` networks from independent initial parameters, or from those of an ensemble.
 
     Parameters
     ----------
@@ -74,7 +77,7 @@ def train(
         Training and test samples; a model that wants rows ``(B, d)`` gets them from
         ``dataset.flat()``.
     replicas
-        The number R of networks.
+        The number R of networks; by default those of `start`, else 1.
     optimiser
         ``"adam"``, ``"sgd"``, a class of ``torch.optim`` or a function of the list of parameters;
         its arithmetic must be elementwise.
@@ -107,6 +110,15 @@ def train(
     callback
         Called after every epoch of every chunk with the epoch (from 1), the numbers of the chunk's
         replicas and their ensemble (its tensors are those in training: copy what is to be kept).
+    start
+        Networks of this model to go on from, instead of initial parameters; their history is not carried on
+        and the optimiser begins anew.
+    masks
+        With `start`: bool ``(R, ...)`` by name of parameter. Where it is false, a parameter is set to zero
+        and held there; parameters without a mask are all trained.
+    streams
+        With `start`: the number whose generator each network draws its sample orders from, by default 0 to
+        R - 1. Networks of one number see the same samples in the same order.
 
     Returns
     -------
@@ -126,7 +138,12 @@ def train(
     DivergenceWarning
         Once, naming the replicas that diverged.
     """
+    origin = _origin(model, start, masks, streams)
+    if replicas is None:
+        replicas = 1 if start is None else start.replicas
     _check(dataset, replicas, batch_size, epochs, seed, dtype, chunk)
+    if start is not None and replicas != start.replicas:
+        raise ValueError(f"replicas must be those of start, {start.replicas}, not {replicas}")
     place = resolve_device(device)
     keep_heap()
     rule = optimisers.factory(
@@ -146,6 +163,7 @@ def train(
         min(batch_size, len(dataset.x_train)),
         rule,
         frozenset(name for name, value in model.named_parameters() if value.requires_grad),
+        resumed=origin is not None,
     )
     if not plan.trainable:
         raise ValueError("the model has no parameter that requires a gradient")
@@ -154,10 +172,16 @@ def train(
         test = (dataset.x_test.to(place, dtype), _targets(dataset.y_test, place, dtype))
     run = Run(plan, replicas, epochs, target_loss, task_loss, test, callback)
     size = chunk or chunk_size(_bytes(plan, dtype), place, replicas)
+
+    def begin(rows: np.ndarray) -> Group:
+        if origin is None:
+            return Group.start(plan, rows, seed, initialisation, dtype)
+        return Group.resume(plan, rows, seed, origin, dtype)
+
     with progress.bar("training", replicas * epochs) as bar:
         for first in range(0, replicas, size):
             numbers = np.arange(first, min(first + size, replicas))
-            run.work(numbers, lambda rows: Group.start(plan, rows, seed, initialisation, dtype), bar)
+            run.work(numbers, begin, bar)
     diverged = np.flatnonzero(run.history.diverged)
     if len(diverged):
         warnings.warn(
@@ -168,6 +192,33 @@ def train(
             stacklevel=2,
         )
     return run.result()
+
+
+def _origin(
+    model: nn.Module,
+    start: Ensemble | None,
+    masks: Mapping[str, Tensor] | None,
+    streams: Sequence[int] | None,
+) -> Origin | None:
+    """Check where networks shall start; None stands for initial parameters."""
+    if start is None:
+        if masks is not None or streams is not None:
+            raise ValueError("masks and streams belong to start, the networks to go on from")
+        return None
+    count = start.replicas
+    Ensemble(model, start.params, start.buffers)
+    for name, mask in (masks or {}).items():
+        if name not in start.params:
+            raise ValueError(f"there is no parameter {name!r} to mask; known: {', '.join(start.params)}")
+        shape = tuple(start.params[name].shape)
+        if mask.dtype != torch.bool or tuple(mask.shape) != shape:
+            raise ValueError(
+                f"the mask of {name} must be bool of shape {shape}, not {mask.dtype} of {tuple(mask.shape)}"
+            )
+    numbers = list(range(count)) if streams is None else [int(number) for number in streams]
+    if len(numbers) != count or min(numbers) < 0:
+        raise ValueError(f"streams must be {count} non-negative numbers, one per network")
+    return Origin(start.params, start.buffers, dict(masks or {}), numbers)
 
 
 def _targets(y: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

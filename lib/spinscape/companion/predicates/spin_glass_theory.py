@@ -11,8 +11,9 @@ of their threshold with their whole interval.
   close as a power of at most -0.1, the share of minima below -E_inf + 0.05 to rise with the dimension, and
   most minima to lie below -E_inf.
   The last may fail although the first two hold.
-- The two readings on saddles: at a fixed energy in the band the ratio of saddles to minima falls with the
-  rate of the theory within 10%; for the band as a whole it does not fall.
+- The two readings on saddles: at the middle of the band the ratio of saddles to minima falls between the two
+  largest dimensions, and far below the threshold it does so with the rate of the theory within 10%; for the
+  band as a whole it does not fall.
 - H = 2 has to show 2 Lambda points, one pair of minima and replicas that agree up to sign.
 - The ground state is hard to reach when the logarithm of the restarts needed grows with the dimension; a
   good local minimum suffices when the best of n networks gains at most half a point of test accuracy on
@@ -20,10 +21,16 @@ of their threshold with their whole interval.
 - Descent reaches the threshold when its extrapolated energy lies within 1% of -E_inf or below it, and
   above -E_0.
 - The network is a spin glass when the path sum is the forward pass (1e-12) and each assumption holds:
-  correlations of path activations of at most 0.05, accuracy within a point at 95% pruned without
-  retraining, weights used alike within a factor of two.
+  correlations of activities of at most 0.05 (root mean square) between paths that share no unit, accuracy
+  within a point at 95% pruned without retraining, and a spread of the uses of a weight of at most half their
+  mean.
 - "Basically unchanged" is within one percentage point.
 - "Several minima" on a slice is at least two in the mean.
+
+Changed after a trial calculation and before the chapter's first run: the rate of the theory was asked for
+in the band, where sizes that can be computed exactly are too small for it by an order of magnitude; and
+energies were to be extrapolated with the powers -1/2 and -1 of the dimension, of which the second had no
+reason behind it and is now -2/3.
 """
 
 from __future__ import annotations
@@ -48,7 +55,7 @@ from spinscape.companion.predicates.intervals import (
 MARGIN = 0.02
 POINT = 1.0
 CLOSE = 0.01
-ALIKE = 2.0
+ALIKE = 0.5
 CORRELATED = 0.05
 SUFFICES = 0.5
 RATE = 0.1
@@ -104,13 +111,15 @@ def minima_band(rows: Rows, _: Parameters) -> Verdict:
 
 def saddles_vanish(rows: Rows, _: Parameters) -> Verdict:
     """Judge both readings: at a fixed energy, and for the band as a whole."""
-    fixed, band = rows["rate_over_theory"], rows["band_ratio_large_over_small"]
+    slope, rate = rows["slope_in_band"], rows["rate_over_theory"]
+    band = rows["band_ratio_large_over_small"]
     said = (
-        f"At a fixed energy in the band the ratio of saddles to minima falls at {show(fixed)} times the "
-        f"rate I(u); over the whole band it is {rows['band_ratio_large'].value:.3g} at the largest "
+        f"At the middle of the band the log ratio of saddles to minima changes by {slope.value:.2g} per spin; "
+        f"far below the threshold it falls at {show(rate)} times I(u); over the whole band the ratio is {rows['band_ratio_large'].value:.3g} at the largest "
         f"dimension, {band.value:.3g} times that at the smallest."
     )
-    falls, stays = within(fixed, 1 - RATE, 1 + RATE), above(band, 1.0)
+    falls = every([below(slope, 0), within(rate, 1 - RATE, 1 + RATE)])
+    stays = above(band, 1.0)
     if falls and stays:
         return Verdict(SOURCE_WRONG, f"{said} So it depends on the reading, which the source leaves open.")
     if stays is False:
@@ -190,7 +199,7 @@ def network_is_glass(rows: Rows, _: Parameters) -> Verdict:
         f"Path sum against forward pass: {rows['path_sum_error'].value:.1g} relative. Assumptions: "
         f"correlation of path activations {show(related)} (independent ones, treated alike: "
         f"{show(rows['activation_correlation_null'])}); accuracy lost at 95% pruned {show(drop)} points; "
-        f"uses of a weight, 90th over 10th percentile: {show(usage)}. "
+        f"spread of the uses of a weight over their mean {show(usage)}. "
         f"The factor q printed in eq 7 is Psi^{rows['q_printed_exponent'].value:.4g}; eq 15 needs "
         f"Psi^{rows['q_needed_exponent'].value:.4g}."
     )
@@ -370,7 +379,7 @@ EXAMPLES = {
             activation_correlation=(0.02, 0.01, 0.03),
             activation_correlation_null=(0.02, 0.01, 0.03),
             drop_95=(0.5, 0.2, 0.8),
-            usage_spread=(1.5, 1.2, 1.8),
+            usage_spread=(0.3, 0.2, 0.4),
             q_printed_exponent=0.125,
             q_needed_exponent=-0.25,
         ),
@@ -379,7 +388,7 @@ EXAMPLES = {
             activation_correlation=(0.3, 0.2, 0.4),
             activation_correlation_null=(0.02, 0.01, 0.03),
             drop_95=(20.0, 15.0, 25.0),
-            usage_spread=(5.0, 4.0, 6.0),
+            usage_spread=(2.0, 1.5, 2.5),
             q_printed_exponent=0.125,
             q_needed_exponent=-0.25,
         ),
