@@ -56,6 +56,15 @@ def test_records_travel_in_the_notebook(notebook) -> None:
     assert found.values == {"answer": 42.0, "word": "yes"}
 
 
+def test_an_exact_number_is_its_own_interval(notebook) -> None:
+    ledger.record("weight-scale", exact=True, count=7, mean=statistics.mean([1.0, 2.0, 3.0]))
+    ledger.record("weight-scale", open=7)
+    rows = ledger.read(notebook).measurements["weight-scale"]
+    assert (rows["count"].low, rows["count"].high, rows["count"].n) == (7, 7, None)
+    assert rows["mean"].low < rows["mean"].high, "a value's own interval counts"
+    assert not rows["open"].measured
+
+
 def test_an_interval_belongs_to_one_value() -> None:
     with pytest.raises(ValueError, match="exactly one value"):
         ledger.record("x", a=1, b=2, interval=(0, 1))

@@ -150,3 +150,16 @@ def test_slope_of_a_planted_line() -> None:
     found = statistics.slope(x, [3 * at + rng.normal(size=20) for at in x])
     assert found.low < 3 < found.high
     assert found.high - found.low < 1
+
+
+def test_means_that_differ_from_zero_are_told_and_corrected_for() -> None:
+    rng = np.random.default_rng(5)
+    null = rng.normal(size=(1000, 6, 3))
+    alarms = np.mean([(statistics.nonzero(rows) < 0.05).any() for rows in null])
+    assert alarms < 0.08, "one false alarm in twenty families of three, not in seven"
+    planted = statistics.nonzero(rng.normal(size=(8, 3)) * 0.1 + [0.0, 1.0, -1.0])
+    assert (planted[1:] < 0.01).all()
+    assert statistics.nonzero([[1.0, 0.0, np.nan], [1.0, 0.0, 2.0]])[:2].tolist() == [1.0, 1.0]
+    assert np.isnan(statistics.nonzero([[1.0, 0.0, np.nan], [1.0, 0.0, 2.0]])[2])
+    with pytest.raises(ValueError, match=r"\(n, K\)"):
+        statistics.nonzero([1.0, 2.0])

@@ -193,6 +193,34 @@ def _negative(ranks: NDArray[np.float64]) -> float:
     return float(stats.ttest_1samp(ranks, 0, alternative="less").pvalue)
 
 
+def nonzero(samples: ArrayLike) -> NDArray[np.float64]:
+    """Return P values that means over seeds differ from zero, after Holm's correction, (K,).
+
+    A two-sided t test for each of K quantities; NaN where fewer than two seeds are finite.
+
+    Parameters
+    ----------
+    samples
+        Shape (n, K): independent seeds by quantities.
+    """
+    values = np.asarray(samples, float)
+    if values.ndim != 2:
+        raise ValueError(f"samples must have shape (n, K), not {values.shape}")
+    pvalues = np.array([_differs(column[np.isfinite(column)]) for column in values.T])
+    told = np.isfinite(pvalues)
+    pvalues[told] = holm(pvalues[told])
+    return pvalues
+
+
+def _differs(x: NDArray[np.float64]) -> float:
+    """Two-sided t test of a mean against zero."""
+    if len(x) < 2:
+        return float("nan")
+    if np.ptp(x) == 0:
+        return 1.0 if x[0] == 0 else 0.5 ** (len(x) - 1)
+    return float(stats.ttest_1samp(x, 0).pvalue)
+
+
 def holm(pvalues: ArrayLike) -> NDArray[np.float64]:
     """Holm's step-down adjustment of several p values, in their order (Holm 1979)."""
     p = np.asarray(pvalues, float)

@@ -136,6 +136,7 @@ def record(
     /,
     *,
     interval: tuple[float, float] | None = None,
+    exact: bool = False,
     n: int | None = None,
     figure: str = "",
     unit: str = "",
@@ -149,6 +150,8 @@ def record(
         Id of a row of ``book/claims.yaml``.
     interval
         Lower and upper end; only with exactly one value that is a plain number.
+    exact
+        Whether plain numbers are exact, or counted: their interval is then the number itself.
     n
         Number of independent seeds behind the values.
     figure
@@ -169,7 +172,8 @@ def record(
         raise ValueError(f"the interval {interval} is upside down")
     rows = {}
     for name, value in values.items():
-        ends: tuple[float, float] = getattr(value, "interval", (math.nan, math.nan))
+        unknown = (float(value), float(value)) if exact else (math.nan, math.nan)
+        ends: tuple[float, float] = getattr(value, "interval", unknown)
         low, high = ends if interval is None else interval
         count = n if n is not None else getattr(value, "n", None)
         rows[name] = {

@@ -167,6 +167,28 @@ def maps(axes: Sequence[Axes], coordinates: ArrayLike, values: ArrayLike, *, lab
     panel.figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.9)
 
 
+def dots(axes: Axes, x: ArrayLike, samples: ArrayLike, *, label: str = "", **marks: Any) -> None:
+    """Draw the means over seeds as dots with their 95% intervals as bars.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    x
+        Shape (T,).
+    samples
+        Shape (n, T); the first axis runs over independent seeds.
+    label
+        Entry in the legend.
+    **marks
+        Passed to matplotlib's ``errorbar``.
+    """
+    found = statistics.mean(samples)
+    ends = np.nan_to_num([found.value - found.low, found.high - found.value])
+    style = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2, "label": label or None, **marks}
+    axes.errorbar(np.asarray(x, float), found.value, yerr=np.maximum(ends, 0), **style)
+
+
 def whole_numbers(axes: Any) -> None:
     """Tick the abscissas of a grid of panels at whole numbers only."""
     for at in np.ravel(axes):

@@ -1,0 +1,62 @@
+"""Censuses agree with exact means, with closed forms and with themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spinscape.glasses.census import census, enumerated
+
+
+def test_two_spin_glasses_have_as_many_classes_as_spins() -> None:
+    found = census(2, [5, 3], instances=4)
+    assert found.sizes.tolist() == [3, 5]
+    assert (found.real == 2 * found.sizes[:, None]).all()
+    assert (found.share == 1).all()
+    assert np.isnan(found.deviation()).all(), "nothing varies, so there is no standard error"
+    assert (found.by_index.sum(2) == found.real).all()
+    assert found.by_index[0, :, 3:].sum() == 0
+    assert found.exact == pytest.approx([6, 10])
+
+
+def test_certified_counts_agree_with_the_formula_and_the_exact_means() -> None:
+    found = census(3, [2, 3, 4], instances=150, seed=3)
+    assert found.complete.all()
+    assert found.formula.tolist() == [3, 7, 15]
+    assert (found.complex_count == found.formula[:, None]).all()
+    assert (found.share <= 1).all()
+    # Three normal deviates beyond 4 by chance: once in 5,000 seeds.
+    assert np.abs(found.deviation()).max() < 4
+    assert found.exact[0] == pytest.approx(2 * np.sqrt(7))
+    assert found.exact_by_index.sum(1) == pytest.approx(found.exact)
+    exact = np.polyfit(found.sizes, np.log(found.exact), 1)[0]
+    growth = found.growth()
+    half = (growth.high - growth.low) / 2
+    assert abs(growth.value - exact) < 2.2 * half, "1.1 times four standard errors"
+
+
+def test_a_wrong_mean_is_seen() -> None:
+    found = census(3, [3], instances=150, seed=3)
+    off = type(found)(**{**vars(found), "exact": found.exact * 1.2})
+    assert abs(off.deviation()[0]) > 4
+
+
+def test_an_instance_does_not_depend_on_how_many_there_are() -> None:
+    few, many = (enumerated(3, 3, instances=count, seed=5) for count in (2, 4))
+    assert np.allclose(few.points, many.points[many.instance < 2], atol=1e-10)
+    again = census(3, [3, 4], instances=2, seed=5)
+    assert np.array_equal(again.real[0], few.counts)
+
+
+def test_sizes_are_independent_of_each_other() -> None:
+    three, four = (enumerated(3, n, instances=1, seed=5).energy for n in (3, 4))
+    assert not np.isin(np.round(three, 6), np.round(four, 6)).any()
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match="at least one size"):
+        census(3, [], instances=2)
+    with pytest.raises(ValueError, match="at least two sizes"):
+        census(3, [2], instances=2).growth()
+    with pytest.raises(ValueError, match="20000|20,000|allowed|at most"):
+        census(3, [30], instances=1)
