@@ -141,6 +141,27 @@ def minima_mask(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.bool_]:
     return marked
 
 
+def negative_share(curvature: ArrayLike, *, tolerance: float = 1e-4) -> Floats:
+    """Return the share of a slice's points whose smallest Hessian eigenvalue is negative.
+
+    Parameters
+    ----------
+    curvature
+        Smallest eigenvalues ``(..., G, G)``.
+    tolerance
+        What is below zero by less than this share of the largest magnitude on the slice counts as zero: a
+        network has directions in which its loss does not change.
+
+    Returns
+    -------
+    ndarray
+        ``(...)``.
+    """
+    smallest = np.asarray(curvature, float)
+    scale = np.abs(smallest).max((-2, -1), keepdims=True)
+    return (smallest < -tolerance * scale).mean((-2, -1))
+
+
 def basin_width(values: ArrayLike, axis: ArrayLike, threshold: ArrayLike) -> Width:
     """Measure how far from the centre a surface stays below its value there plus a threshold.
 

@@ -83,6 +83,17 @@ class Dataset:
         """Return the same data with every input as one row, ``(N, d)`` (a view, no copy)."""
         return replace(self, x_train=self.x_train.flatten(1), x_test=self.x_test.flatten(1))
 
+    def shortened(self, size: int, seed: int = 0) -> Dataset:
+        """Return the same data with at most `size` training samples, drawn as by `subset`.
+
+        Raises
+        ------
+        ValueError
+            If `size` is below 1.
+        """
+        x, y = self.subset("train", min(size, len(self.x_train)), seed)
+        return replace(self, x_train=x, y_train=y)
+
     def standardised(self) -> Dataset:
         """Return the same data with mean 0 and variance 1 over the training samples, entry by entry.
 
