@@ -30,6 +30,19 @@ def test_a_band_is_the_interval_of_the_mean() -> None:
     np.testing.assert_allclose(axes[0, 0].lines[0].get_ydata(), found.value)
 
 
+def test_dots_are_means_with_their_intervals() -> None:
+    samples = np.random.default_rng(0).normal(size=(6, 4))
+    samples[:, 3] = 2.0
+    _, axes = plotting.panels(1)
+    plotting.dots(axes[0, 0], np.arange(4), samples, color="k")
+    (container,) = axes[0, 0].containers
+    found = statistics.mean(samples)
+    np.testing.assert_allclose(container.lines[0].get_ydata(), found.value)
+    bars = np.array(container.lines[2][0].get_segments())[..., 1]
+    np.testing.assert_allclose(bars, np.stack([found.low, found.high], 1))
+    assert bars[3, 0] == bars[3, 1] == 2.0
+
+
 def test_one_line_per_condition_with_abscissas_of_its_own() -> None:
     x = np.array([[1.0, 2.0], [10.0, 20.0]])
     _, axes = plotting.panels(1)

@@ -163,3 +163,8 @@ def test_means_that_differ_from_zero_are_told_and_corrected_for() -> None:
     assert np.isnan(statistics.nonzero([[1.0, 0.0, np.nan], [1.0, 0.0, 2.0]])[2])
     with pytest.raises(ValueError, match=r"\(n, K\)"):
         statistics.nonzero([1.0, 2.0])
+
+
+def test_seeds_that_differ_by_rounding_are_one_number() -> None:
+    found = statistics.mean(1 - 1e-15 * np.arange(30))
+    assert found.low == found.high == found.value == pytest.approx(1)

@@ -19,6 +19,9 @@ from scipy import stats
 SMALL = 20
 """Below this many seeds a bootstrap interval is too short (at 8 it covers 90%, not 95%)."""
 
+CONSTANT = 1e-12
+"""Seeds that differ by less than this share of their mean are one number, up to rounding."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -89,7 +92,7 @@ def _one(x: NDArray[np.float64], level: float, seed: int) -> tuple[float, float,
     centre = float(x.mean())
     if len(x) < 2:
         return centre, np.nan, np.nan, len(x)
-    if np.ptp(x) == 0:
+    if np.ptp(x) <= CONSTANT * abs(centre):
         return centre, centre, centre, len(x)
     if len(x) < SMALL:
         half = stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
