@@ -5,7 +5,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from spinscape.landscape.loss_spread import _chances, best_of, loss_spread, narrowing, scaled
+from spinscape.landscape.best_of import _chances, best_of
+from spinscape.landscape.loss_spread import loss_spread
+from spinscape.landscape.narrowing import narrowing, scaled
 from spinscape.networks.datasets import Dataset, load
 from spinscape.networks.ensemble import evaluate
 from spinscape.networks.models import mlp
