@@ -22,11 +22,10 @@ from rich.console import Console
 from spinscape.companion import provenance, sealed, slurm, sweep
 from spinscape.companion.disk import Watch, check_writable
 from spinscape.companion.homeless import stand_ins
-from spinscape.companion.layout import Layout
 from spinscape.companion.live import Display, read_rows
 from spinscape.companion.pages import seconds
 from spinscape.companion.parameters import ParameterError
-from spinscape.companion.plan import BOOK, PAGE, SWEEP, Plan, Run, book_plan
+from spinscape.companion.plan import BOOK, PAGE, SWEEP, Plan, Run
 from spinscape.companion.processes import (
     BusyError,
     Stopped,
@@ -102,31 +101,6 @@ def side_by_side(wanted: int | None = None) -> int:
     if asked and not re.fullmatch("0*[1-9][0-9]{0,5}", asked):
         raise ParameterError(f"{CORES}={asked!r} is no positive number")
     return min(int(asked), usable or 1) if asked else (usable or 1)
-
-
-def build(
-    layout: Layout,
-    profile: str = "quick",
-    *,
-    cores: int | None = None,
-    extra: Sequence[str] = (),
-    console: Console | None = None,
-) -> Outcome:
-    """Execute what is stale of the whole book, stage and build the site.
-
-    Parameters
-    ----------
-    layout, profile
-        Which book, at which profile.
-    cores, extra, console
-        As for `carry_out`.
-
-    Raises
-    ------
-    BookError, ParameterError, BuildError, Stopped
-        As for `carry_out`.
-    """
-    return carry_out(book_plan(layout, profile), cores=cores, extra=extra, console=console)
 
 
 def carry_out(
