@@ -32,6 +32,12 @@ def notebook(monkeypatch):
     return book
 
 
+def test_a_value_that_is_no_number_reaches_the_prose_as_nan(notebook) -> None:
+    ledger.value(spread=float("nan"), limit=float("inf"))
+    found = ledger.read(nbformat.reads(nbformat.writes(notebook), as_version=4))
+    assert [f"{found.values[name]:.2f}" for name in ("spread", "limit")] == ["nan", "nan"]
+
+
 def test_claims_carry_every_row() -> None:
     assert len(CLAIMS) == 69
     chapters = {claim.chapter for claim in CLAIMS.values()}

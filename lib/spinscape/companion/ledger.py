@@ -236,7 +236,7 @@ def read(notebook: Any) -> Records:
         if payload["figure"]:
             records.figures[claim] = payload["figure"]
     for payload in payloads(notebook, VALUE):
-        records.values.update(payload)
+        records.values.update({name: math.nan if v is None else v for name, v in payload.items()})
     for payload in payloads(notebook, STAMP):
         records.stamp.update(payload)
     metadata = notebook.metadata.get("spinscape", {})
