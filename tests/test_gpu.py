@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from small import network
+from spinscape.glasses.descent import gradient_descent, relax
+from spinscape.glasses.pspin import PSpin, random_points
 from spinscape.landscape.downhill import downhill_walks
 from spinscape.landscape.flatness import hessian_trace
 from spinscape.landscape.kinks import kink_rise
@@ -14,6 +16,7 @@ from spinscape.landscape.network_paths import check_paths
 from spinscape.landscape.path_activity import path_activity
 from spinscape.landscape.path_usage import path_usage
 from spinscape.landscape.pruning import prune
+from spinscape.landscape.surfaces import surfaces
 from spinscape.landscape.walks import random_walks
 from spinscape.networks import datasets
 from spinscape.networks.ensemble import Ensemble
@@ -76,3 +79,24 @@ def test_training_starts_alike_and_ends_close() -> None:
     options = {"replicas": 3, "epochs": 2, "batch_size": 64, "dtype": torch.float64}
     one, other = (train(mlp([64, 16, 10]), digits, device=d, **options) for d in ("cpu", "cuda"))
     np.testing.assert_allclose(one.history.train_loss, other.history.train_loss, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_glasses_agree(dtype) -> None:
+    here = PSpin.sample(3, 12, instances=3, seed=1, dtype=dtype)
+    there, starts = here.to("cuda"), random_points(3, 4, 12, seed=2, dtype=dtype)
+    close = {"rtol": 1e-9, "atol": 1e-9} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
+    for name in ("energy", "gradient", "hessian"):
+        one, other = getattr(here, name)(starts), getattr(there, name)(starts.to("cuda"))
+        torch.testing.assert_close(one, other.cpu(), **close)
+    paths = [gradient_descent(g, starts.to(g.device), times=[0.5, 1.0]) for g in (here, there)]
+    np.testing.assert_allclose(paths[0].energy, paths[1].energy, **close)
+    ends = [relax(g, starts.to(g.device)) for g in (here, there)]
+    np.testing.assert_allclose(ends[0].energy, ends[1].energy, **close)
+
+
+def test_surfaces_agree(both, data) -> None:
+    x, y = data[0].double(), data[1]
+    one, other = (surfaces(e, x, y, grid=5, planes=2, accuracy=True) for e in both)
+    np.testing.assert_allclose(one.values, other.values, rtol=1e-9)
+    np.testing.assert_array_equal(one.accuracy, other.accuracy)
