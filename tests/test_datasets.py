@@ -666,3 +666,13 @@ def test_standardised_by_the_training_samples() -> None:
     digits = datasets.load("digits").standardised()
     assert digits.y_train.dtype == torch.int64
     assert bool(torch.isfinite(digits.x_train).all())
+
+
+def test_shortened_keeps_the_test_samples() -> None:
+    data = datasets.load("digits")
+    few = data.shortened(100, seed=3)
+    assert torch.equal(few.x_train, data.subset("train", 100, 3)[0])
+    assert torch.equal(few.x_test, data.x_test)
+    assert len(data.shortened(10**6).x_train) == len(data.x_train)
+    with pytest.raises(ValueError, match="size must lie"):
+        data.shortened(0)

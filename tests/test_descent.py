@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from spinscape.glasses import _memory
 from spinscape.glasses._basins import third_derivative_bound
 from spinscape.glasses._flow import largest_curvature
+from spinscape.glasses._pairs import Pairs
 from spinscape.glasses.cugliandolo_kurchan import descent_curve
 from spinscape.glasses.descent import annealed_langevin, gradient_descent, langevin, relax
 from spinscape.glasses.pspin import PSpin, from_tangent, random_points, to_sphere
@@ -89,6 +90,22 @@ def test_two_spins_relax_to_the_lowest_eigenvector() -> None:
     lowest = torch.linalg.eigvalsh(glass.couplings / 10**0.5)[:, :2].numpy()
     np.testing.assert_allclose(found.energy, np.repeat(lowest[:, :1], 6, 1))
     np.testing.assert_allclose(found.smallest[:, 0], 2 * (lowest[:, 1] - lowest[:, 0]))
+
+
+@pytest.mark.parametrize(("p", "k"), [(2, 5), (3, 5), (3, 1100), (4, 5), (4, 1100), (5, 5)])
+def test_gradients_from_pairs_are_the_same(p: int, k: int, monkeypatch) -> None:
+    glass, points = PSpin.sample(p, 5, instances=3, seed=1), random_points(3, k, 5, seed=2)
+    wanted = glass.energy_and_gradient(points)
+    pairs = Pairs(glass)
+    torch.testing.assert_close(pairs.energy_and_gradient(points), wanted)
+    chosen = torch.tensor([2, 0])
+    torch.testing.assert_close(
+        pairs[chosen].energy_and_gradient(points[chosen]), (wanted[0][chosen], wanted[1][chosen])
+    )
+    monkeypatch.setitem(_memory.CHUNK_BYTES, "cpu", 1)
+    torch.testing.assert_close(
+        pairs.energy_and_gradient(points[:, :9]), glass.energy_and_gradient(points[:, :9])
+    )
 
 
 def test_starts_and_chunks_do_not_depend_on_company(monkeypatch) -> None:

@@ -296,10 +296,16 @@ def test_random_pruning_is_less_even_than_none() -> None:
         (lambda: path_activity(nets([4, 3, 2]), torch.randn(9, 4), pairs=1), "2 pairs"),
         (lambda: path_activity(nets([4, 2]), torch.randn(9, 4)), "without hidden layers"),
         (lambda: input_correlations(torch.ones(9, 4)), "two inputs that vary"),
-        (lambda: path_usage(nets([4, 3, 2]), [0.99]), "a layer without any"),
         (lambda: path_usage(nets([4, 3, 2]), [1.0]), "must lie in"),
     ],
 )
 def test_refuses(call, message) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_usage_without_a_path_is_no_number() -> None:
+    usage = path_usage(nets([4, 3, 2]), [0.99])
+    assert (usage.paths == 0).all()
+    for name in ("entropy", "constant", "decile_ratio", "relative_spread"):
+        assert np.isnan(getattr(usage, name)).all()

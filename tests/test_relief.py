@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spinscape.landscape.relief import basin_depth, basin_width, laplacian, local_minima, roughness
+from spinscape.landscape.relief import (
+    basin_depth,
+    basin_width,
+    laplacian,
+    local_minima,
+    negative_share,
+    roughness,
+)
 
 AXIS = np.linspace(-1, 1, 41)
 A, B = np.meshgrid(AXIS, AXIS, indexing="ij")
@@ -96,3 +103,8 @@ def test_depth() -> None:
 def test_bad_input_is_refused(action, message) -> None:
     with pytest.raises(ValueError, match=message):
         action()
+
+
+def test_negative_share_takes_rounding_for_zero() -> None:
+    bends = np.array([[[-1.0, 1e-9], [-1e-9, 0.5]], [[0.0, 0.0], [0.0, 0.0]]])
+    assert negative_share(bends).tolist() == [0.25, 0.0]

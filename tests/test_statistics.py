@@ -115,9 +115,7 @@ def test_resampled_covers_a_ratio_as_often_as_it_says() -> None:
     inside = 0
     for trial in range(200):
         a, b = rng.normal(2, 1, 40), rng.normal(4, 1, 60)
-        found = statistics.resampled(
-            lambda x, y: np.mean(x) / np.mean(y), a, b, draws=300, seed=trial
-        )
+        found = statistics.resampled(lambda x, y: np.mean(x) / np.mean(y), a, b, draws=300, seed=trial)
         inside += found.low <= 0.5 <= found.high
     # Of 200 at 95%: outside of 178..199 once in a thousand, and a percentile interval falls a little short.
     assert 176 <= inside <= 199
@@ -165,3 +163,8 @@ def test_means_that_differ_from_zero_are_told_and_corrected_for() -> None:
     assert np.isnan(statistics.nonzero([[1.0, 0.0, np.nan], [1.0, 0.0, 2.0]])[2])
     with pytest.raises(ValueError, match=r"\(n, K\)"):
         statistics.nonzero([1.0, 2.0])
+
+
+def test_seeds_that_differ_by_rounding_are_one_number() -> None:
+    found = statistics.mean(1 - 1e-15 * np.arange(30))
+    assert found.low == found.high == found.value == pytest.approx(1)

@@ -19,6 +19,9 @@ from scipy import stats
 SMALL = 20
 """Below this many seeds a bootstrap interval is too short (at 8 it covers 90%, not 95%)."""
 
+CONSTANT = 1e-12
+"""Seeds that differ by less than this share of their mean are one number, up to rounding."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -89,7 +92,7 @@ def _one(x: NDArray[np.float64], level: float, seed: int) -> tuple[float, float,
     centre = float(x.mean())
     if len(x) < 2:
         return centre, np.nan, np.nan, len(x)
-    if np.ptp(x) == 0:
+    if np.ptp(x) <= CONSTANT * abs(centre):
         return centre, centre, centre, len(x)
     if len(x) < SMALL:
         half = stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
@@ -279,7 +282,9 @@ def resampled(
     if smallest > 1:
         found = np.array(
             [
-                float(function(*([rows[i] for i in rng.integers(len(rows), size=len(rows))] for rows in lists)))
+                float(
+                    function(*([rows[i] for i in rng.integers(len(rows), size=len(rows))] for rows in lists))
+                )
                 for _ in range(draws)
             ]
         )
@@ -291,7 +296,7 @@ def resampled(
 
 def ratio_of_means(first: ArrayLike, second: ArrayLike) -> float:
     """Return the mean of the first seeds over that of the second, for `resampled`."""
-    return float(np.mean(first) / np.mean(second))
+    return float(np.mean(np.asarray(first, float)) / np.mean(np.asarray(second, float)))
 
 
 def extrapolate(
@@ -306,37 +311,43 @@ def extrapolate(
 
     The power of the leading correction is seldom known, so several are tried: the value is the mean of
     their intercepts and the interval reaches from the lowest to the highest end.
+    Sizes weigh by the inverse variance of their means.
 
     Parameters
     ----------
     sizes
         Shape (S,), positive, at least two different ones.
     samples
-        For each size the values of its independent seeds.
+        For each size the values of its independent seeds, at least two.
     powers
         Positive powers that bracket the true one.
     level, seed
         As in `resampled`.
+
+    Raises
+    ------
+    ValueError
+        If sizes are not positive, fewer than two differ, or a size has fewer than two seeds.
     """
     n = np.asarray(sizes, float)
-    if len(np.unique(n)) < 2 or (n <= 0).any() or len(n) != len(samples):
-        raise ValueError("extrapolate needs at least two different positive sizes, each with its samples")
-    found = [
-        resampled(partial(_intercept, n**-power), *(np.asarray(row, float) for row in samples), seed=seed,
-                  level=level)
-        for power in powers
-    ]  # fmt: skip
+    rows = [np.asarray(row, float) for row in samples]
+    if len(np.unique(n)) < 2 or (n <= 0).any() or len(n) != len(rows) or min(map(len, rows)) < 2:
+        raise ValueError("extrapolate needs two different positive sizes, each with two samples at least")
+    error = np.array([row.std(ddof=1) / np.sqrt(len(row)) for row in rows])
+    weights = 1 / error if (error > 0).all() else np.ones(len(n))
+
+    def intercept(power: float, *drawn: Sequence[float]) -> float:
+        means = [np.mean(np.asarray(row, float)) for row in drawn]
+        return float(np.polyfit(n**-power, means, 1, w=weights)[1])
+
+    found = [resampled(partial(intercept, power), *rows, seed=seed, level=level) for power in powers]
     return Estimate(
-        np.mean([row.value for row in found]),
-        np.min([row.low for row in found]),
-        np.max([row.high for row in found]),
+        np.array(np.mean([row.value for row in found])),
+        np.array(np.min([row.low for row in found])),
+        np.array(np.max([row.high for row in found])),
         found[0].n,
         level,
     )
-
-
-def _intercept(abscissa: NDArray[np.float64], *samples: Sequence[float]) -> float:
-    return float(np.polyfit(abscissa, [np.mean(row) for row in samples], 1)[1])
 
 
 def slope(x: ArrayLike, samples: Sequence[ArrayLike], *, level: float = 0.95, seed: int = 0) -> Estimate:

@@ -8,11 +8,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from spinscape import statistics
+from spinscape.landscape.relief import minima_mask
 
 INK = "#333333"
 
@@ -38,9 +40,9 @@ def use_style() -> None:
     plt.style.use(STYLE)
 
 
-def colours(n: int) -> list[tuple[float, ...]]:
+def colours(n: int) -> list[str]:
     """Return n ordered colours, dark to light, that differ in lightness as well as in hue."""
-    return [plt.get_cmap("viridis")(v) for v in np.linspace(0.0, 0.85, n)]
+    return [to_hex(plt.get_cmap("viridis")(v)) for v in np.linspace(0.0, 0.85, n)]
 
 
 def panels(columns: int, *, rows: int = 1, height: float = 3.0) -> tuple[Figure, Any]:
@@ -133,7 +135,7 @@ def histograms(
     """
     rows = [np.asarray(row, float) for row in samples]
     rows = [row[np.isfinite(row)] for row in rows]
-    edges = np.histogram_bin_edges(np.concatenate(rows), bins)
+    edges = np.histogram_bin_edges(np.concatenate(rows), bins).tolist()
     for row, label, colour in zip(rows, labels, colours(len(rows)), strict=True):
         axes.hist(row, edges, density=True, histtype="step", lw=1.4, color=colour, label=str(label))
     axes.legend(title=legend, fontsize=8, title_fontsize=8)
@@ -158,23 +160,11 @@ def maps(axes: Sequence[Axes], coordinates: ArrayLike, values: ArrayLike, *, lab
     levels = np.linspace(np.nanmin(surfaces), np.nanmax(surfaces), 25)
     for panel, surface in zip(axes, surfaces, strict=True):
         drawn = panel.contourf(at, at, surface, levels, cmap="viridis")
-        rows, columns = lowest(surface)
+        rows, columns = np.nonzero(minima_mask(surface))
         panel.plot(at[columns], at[rows], "wo", ms=4, mec="k", mew=0.5)
         panel.set_aspect("equal")
         panel.grid(False)
     panel.figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.9)
-
-
-def lowest(surface: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return row and column of the inner points of a grid that lie below all eight neighbours."""
-    inner = surface[1:-1, 1:-1]
-    below = np.ones(inner.shape, bool)
-    for i in range(3):
-        for j in range(3):
-            if (i, j) != (1, 1):
-                below &= inner < surface[i : i + inner.shape[0], j : j + inner.shape[1]]
-    rows, columns = np.nonzero(below)
-    return rows + 1, columns + 1
 
 
 def dots(axes: Axes, x: ArrayLike, samples: ArrayLike, *, label: str = "", **marks: Any) -> None:

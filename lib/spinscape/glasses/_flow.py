@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from spinscape.glasses._draws import THERMAL, generator
-from spinscape.glasses.pspin import PSpin, to_sphere
+from spinscape.glasses._pairs import Pairs
+from spinscape.glasses.pspin import to_sphere
 
 NOISE_BYTES = 2**25
 """Memory that normals drawn ahead may take."""
@@ -42,10 +43,10 @@ def stable_step(p: int, step: float | None, default: float) -> float:
     return step
 
 
-def flow(glass: PSpin, points: Tensor, step: float) -> Tensor:
+def flow(pairs: Pairs, points: Tensor, step: float) -> Tensor:
     """One step of Heun's method for ``ds/dt = -grad H``, then back to the sphere; points on the sphere."""
-    first = glass.energy_and_gradient(points, checked=True)[1]
-    second = glass.energy_and_gradient(to_sphere(points - step * first), checked=True)[1]
+    first = pairs.energy_and_gradient(points)[1]
+    second = pairs.energy_and_gradient(to_sphere(points - step * first))[1]
     return to_sphere(points - step / 2 * (first + second))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from spinscape.glasses._basins import certified, first_columns, polish, third_derivative_bound
 from spinscape.glasses._flow import diffuse, flow, stable_step, thermal_noise
+from spinscape.glasses._pairs import Pairs
 from spinscape.glasses.pspin import PSpin, to_sphere
 from spinscape.progress import bar, track
 
@@ -143,15 +144,15 @@ def langevin(
         raise ValueError(f"temperature must not be negative, not {temperature}")
     step = stable_step(glass.p, step, 0.25 if temperature else 0.5)
     points = glass.on_sphere(starts)
-    noise = thermal_noise(points, seed)
+    pairs, noise = Pairs(glass), thermal_noise(points, seed)
     rows: list[tuple[Tensor, Tensor]] = []
     counts = np.ceil(np.diff(when, prepend=0.0) / step - 1e-9).astype(int)
     with bar("descent", int(counts.sum())) as shown:
         for count, span in zip(counts, np.diff(when, prepend=0.0), strict=True):
             for _ in range(count):
-                points = _langevin_step(glass, points, temperature, span / count, noise)
+                points = _langevin_step(pairs, points, temperature, span / count, noise)
                 shown.update()
-            energy, gradient = glass.energy_and_gradient(points, checked=True)
+            energy, gradient = pairs.energy_and_gradient(points)
             rows.append((energy / glass.n, _size(gradient)))
     return Descent(
         times=when,
@@ -193,11 +194,11 @@ def annealed_langevin(
         raise ValueError(f"temperature and time must be positive, not {temperature} and {time}")
     step = stable_step(glass.p, step, 0.25)
     points = glass.on_sphere(starts)
-    noise = thermal_noise(points, seed)
+    pairs, noise = Pairs(glass), thermal_noise(points, seed)
     count = int(np.ceil(time / step - 1e-9))
     for done in track(range(count), "annealing"):
         now = temperature * (1 - (done + 0.5) / count)
-        points = _langevin_step(glass, points, now, time / count, noise)
+        points = _langevin_step(pairs, points, now, time / count, noise)
     return relax(glass, points, tolerance=tolerance)
 
 
@@ -272,20 +273,20 @@ def _descend(
     here, active = points.clone(), torch.ones_like(safe)
     row = torch.arange(points.shape[0], device=points.device)
     column = torch.arange(points.shape[1], device=points.device).expand(len(points), -1)
-    third = third_derivative_bound(glass)[:, None]
+    pairs, third = Pairs(glass), third_derivative_bound(glass)[:, None]
     # The first look at the Hessian comes when an eigenvalue of 2 would do.
     ask = (4 / (8 * third)).expand(safe.shape).clone()
     with bar("descent to minima", active.numel()) as shown:
         for done in range(0, steps, STEPS_BETWEEN_LOOKS):
             count = min(STEPS_BETWEEN_LOOKS, steps - done)
             for _ in range(count):
-                gradient = glass.energy_and_gradient(here, checked=True)[1]
+                gradient = pairs.energy_and_gradient(here)[1]
                 here = to_sphere(here.sub(gradient, alpha=step))
-            norm = torch.linalg.vector_norm(glass.energy_and_gradient(here, checked=True)[1], dim=-1)
+            norm = torch.linalg.vector_norm(pairs.energy_and_gradient(here)[1], dim=-1)
             near = active & (norm <= ask)
             ask = torch.where(near, norm / 2, ask)
-            proven = certified(glass, here, near, norm, third)
-            small = norm <= tolerance * glass.n**0.5
+            proven = certified(pairs.glass, here, near, norm, third)
+            small = norm <= tolerance * pairs.n**0.5
             finished = active & (proven | small | (done + count >= steps))
             i, k = torch.nonzero(finished, as_tuple=True)
             where = row[i], column[i, k]
@@ -298,10 +299,10 @@ def _descend(
             if int(left.max()) <= 0.8 * active.shape[1]:
                 kept = first_columns(active)
                 column, ask, active = (x.gather(1, kept) for x in (column, ask, active))
-                here = here.gather(1, kept[..., None].expand(-1, -1, glass.n))
+                here = here.gather(1, kept[..., None].expand(-1, -1, pairs.n))
             if int((left > 0).sum()) <= 0.8 * len(left):
                 some = torch.nonzero(left)[:, 0]
-                glass = glass[some]
+                pairs = pairs[some]
                 row, third, column, ask, active, here = (
                     x[some] for x in (row, third, column, ask, active, here)
                 )
@@ -309,12 +310,12 @@ def _descend(
 
 
 def _langevin_step(
-    glass: PSpin, points: Tensor, temperature: float, step: float, noise: Iterator[Tensor]
+    pairs: Pairs, points: Tensor, temperature: float, step: float, noise: Iterator[Tensor]
 ) -> Tensor:
     if temperature == 0:
-        return flow(glass, points, step)
+        return flow(pairs, points, step)
     points = diffuse(points, temperature, step / 2, next(noise))
-    return diffuse(flow(glass, points, step), temperature, step / 2, next(noise))
+    return diffuse(flow(pairs, points, step), temperature, step / 2, next(noise))
 
 
 def _size(gradient: Tensor) -> Tensor:

@@ -196,7 +196,7 @@ class PSpin:
         i, k, n = points.shape
         first = min(times, (self.p + 1) // 2)
         wide = max(first, self.p - first)
-        size = self._chunk(2.0 * n**wide)
+        size = self.chunk(2.0 * n**wide)
         rows, columns = max(1, size // k), min(size, k)
         out = points.new_empty(i, k, *(self.p - times) * (n,))
         for a in range(0, i, rows):
@@ -289,7 +289,7 @@ class PSpin:
             return (2 * self.scale * self.couplings)[:, None].expand(i, k, n, n)
         return self.p * (self.p - 1) * self.scale * self.contract(points, self.p - 2)
 
-    def _chunk(self, numbers: float) -> int:
+    def chunk(self, numbers: float) -> int:
         """Return how many points to work on at once if each takes that many numbers."""
         size = self.couplings.element_size()
         # Each chunk reads all couplings of an instance: where they are large, so is the chunk.

@@ -107,5 +107,5 @@ def _sum_of_squares(hessian: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 
 
 def negative_share(glass: PSpin, points: torch.Tensor) -> Floats:
-    """Return the share of an instance's points (I, K, n) with a direction of negative curvature, shape (I,)."""
+    """Return the share of points (I, K, n) with a direction of negative curvature, shape (I,)."""
     return (curvature(glass, points)[0] < 0).mean(1)

@@ -90,6 +90,11 @@ class PathActivity:
     null_input_correlation: Floats
     samples: int
 
+    @property
+    def excess(self) -> Floats:
+        """Root mean square of the correlations with what chance gives taken out, ``(R, L + 1)``."""
+        return np.sqrt(np.maximum(self.rms**2 - self.null_rms**2, 0))
+
 
 @dataclass(frozen=True)
 class InputCorrelations:

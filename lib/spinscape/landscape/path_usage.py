@@ -90,6 +90,7 @@ def path_usage(
     """Prune fully connected ReLU networks and count the paths through each weight that is left.
 
     Paths through biases are left out.
+    Where a whole layer is left without weights there is no path, and measures of the usage are NaN.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def path_usage(
     Raises
     ------
     ValueError
-        If the networks are of another kind, or a fraction leaves a whole layer without weights.
+        If the networks are of another kind, or a fraction is out of range.
     """
     weights, _ = layers(ensemble)
     names = [name for name, value in ensemble.params.items() if value.ndim > 2]
@@ -112,8 +113,6 @@ def path_usage(
     for fraction in track(fractions, "usage of weights"):
         kept = masks(ensemble, fraction, scope=scope, criterion=criterion, seed=seed)
         chosen = [kept[name] for name in names]
-        if not all(bool(mask.flatten(1).any(1).all()) for mask in chosen):
-            raise ValueError(f"pruning {fraction} of the weights leaves a layer without any")
         pruned = Ensemble(
             ensemble.model,
             {
@@ -177,7 +176,7 @@ def _describe(usage: Sequence[Tensor], kept: Sequence[Tensor]) -> dict[str, obje
     """Describe the usage of one network's weights, one tensor per layer."""
     parts = [one[mask.to(one.device)].cpu().numpy() for one, mask in zip(usage, kept, strict=True)]
     every = np.concatenate(parts)
-    used, mean = every[every > 0], every.mean()
+    used, mean = every[every > 0], every.mean() if len(every) else np.nan
     paths = float(parts[0].sum())
     entropy = _entropy(every)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -185,13 +184,15 @@ def _describe(usage: Sequence[Tensor], kept: Sequence[Tensor]) -> dict[str, obje
         return {
             "remaining": len(every),
             "paths": paths,
-            "unused": 1 - len(used) / len(every),
+            "unused": 1 - len(used) / len(every) if len(every) else np.nan,
             "entropy": entropy / np.log(len(every)) if len(every) > 1 else np.nan,
-            "effective": np.exp(entropy) / len(every),
+            "effective": np.exp(entropy) / len(every) if len(every) else np.nan,
             "constant": max(used.max() / mean, mean / used.min()) if len(used) else np.nan,
-            "quantiles": np.quantile(every / mean, QUANTILES),
+            "quantiles": np.quantile(every / mean, QUANTILES)
+            if len(used)
+            else np.full(len(QUANTILES), np.nan),
             "decile_ratio": np.divide(*np.quantile(used, [0.9, 0.1])) if len(used) else np.nan,
-            "relative_spread": every.std() / mean,
+            "relative_spread": every.std() / mean if len(used) else np.nan,
             "layer_entropy": [_entropy(p) / np.log(len(p)) if len(p) > 1 else np.nan for p in parts],
             "log10_sequences": sequences,
         }

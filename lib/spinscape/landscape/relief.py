@@ -97,7 +97,16 @@ def roughness(values: ArrayLike, axis: ArrayLike) -> Roughness:
 
 
 def local_minima(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.int64]:
-    """Count inner points that lie below all eight neighbours by more than a margin.
+    """Count inner local minima, ``(..., G, G)`` to ``(...)``.
+
+    Minima on the rim are not counted: what lies beyond it is not known.
+    See `minima_mask` for the parameters and errors.
+    """
+    return minima_mask(values, margin=margin).sum((-2, -1))
+
+
+def minima_mask(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.bool_]:
+    """Mark inner points that lie below all eight neighbours by more than a margin.
 
     Parameters
     ----------
@@ -109,7 +118,12 @@ def local_minima(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.int64]
     Returns
     -------
     ndarray
-        Counts, int64 ``(...)``. Minima on the rim are not counted: what lies beyond it is not known.
+        Bool ``(..., G, G)``, False on the rim.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit or the margin is negative.
     """
     surface = np.asarray(values, float)
     if surface.ndim < 2 or min(surface.shape[-2:]) < 3:
@@ -117,13 +131,35 @@ def local_minima(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.int64]
     if margin < 0:
         raise ValueError(f"margin must not be negative, not {margin}")
     rows, columns = surface.shape[-2:]
-    inner = surface[..., 1:-1, 1:-1]
-    lowest = np.ones(inner.shape, bool)
+    marked = np.zeros(surface.shape, bool)
+    inner, lowest = surface[..., 1:-1, 1:-1], marked[..., 1:-1, 1:-1]
+    lowest[...] = True
     for i in range(3):
         for j in range(3):
             if (i, j) != (1, 1):
                 lowest &= inner + margin < surface[..., i : rows - 2 + i, j : columns - 2 + j]
-    return lowest.sum((-2, -1))
+    return marked
+
+
+def negative_share(curvature: ArrayLike, *, tolerance: float = 1e-4) -> Floats:
+    """Return the share of a slice's points whose smallest Hessian eigenvalue is negative.
+
+    Parameters
+    ----------
+    curvature
+        Smallest eigenvalues ``(..., G, G)``.
+    tolerance
+        What is below zero by less than this share of the largest magnitude on the slice counts as zero: a
+        network has directions in which its loss does not change.
+
+    Returns
+    -------
+    ndarray
+        ``(...)``.
+    """
+    smallest = np.asarray(curvature, float)
+    scale = np.abs(smallest).max((-2, -1), keepdims=True)
+    return (smallest < -tolerance * scale).mean((-2, -1))
 
 
 def basin_width(values: ArrayLike, axis: ArrayLike, threshold: ArrayLike) -> Width:

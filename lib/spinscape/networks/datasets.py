@@ -83,21 +83,27 @@ class Dataset:
         """Return the same data with every input as one row, ``(N, d)`` (a view, no copy)."""
         return replace(self, x_train=self.x_train.flatten(1), x_test=self.x_test.flatten(1))
 
+    def shortened(self, size: int, seed: int = 0) -> Dataset:
+        """Return the same data with at most `size` training samples, drawn as by `subset`.
+
+        Raises
+        ------
+        ValueError
+            If `size` is below 1.
+        """
+        x, y = self.subset("train", min(size, len(self.x_train)), seed)
+        return replace(self, x_train=x, y_train=y)
+
     def standardised(self) -> Dataset:
         """Return the same data with mean 0 and variance 1 over the training samples, entry by entry.
 
         Inputs are scaled, and the targets of a regression; entries that never vary are only shifted.
         """
-        changed = {"x_train": self.x_train, "x_test": self.x_test}
+        x_train, x_test = _standardised(self.x_train, self.x_test)
+        y_train, y_test = self.y_train, self.y_test
         if self.task == "regression":
-            changed |= {"y_train": self.y_train, "y_test": self.y_test}
-        for letter in {name[0] for name in changed}:
-            fitted = changed[f"{letter}_train"]
-            centre, spread = fitted.mean(0), fitted.std(0, correction=0)
-            spread = spread.where(spread > 0, 1.0)
-            for split in ("train", "test"):
-                changed[f"{letter}_{split}"] = (changed[f"{letter}_{split}"] - centre) / spread
-        return replace(self, **changed)
+            y_train, y_test = _standardised(y_train, y_test)
+        return replace(self, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
     def downscaled(self, side: int) -> Dataset:
         """Return the same images with `side` x `side` pixels, each the mean over the area that it covers.
@@ -155,6 +161,13 @@ class Dataset:
         chosen = np.random.default_rng(seed).permutation(len(x))[:size]
         rows = torch.from_numpy(np.sort(chosen))
         return x[rows], y[rows]
+
+
+def _standardised(fitted: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale two sets of rows by mean and deviation of the first; entries that never vary are shifted."""
+    centre, spread = fitted.mean(0), fitted.std(0, correction=0)
+    spread = spread.where(spread > 0, 1.0)
+    return (fitted - centre) / spread, (other - centre) / spread
 
 
 def _overlaps(size: int, parts: int) -> np.ndarray:

@@ -362,13 +362,14 @@ class Forward:
         """
         replicas = len(next(iter(params.values())))
         mode = self.mode(x.shape[0 if shared else 1])
+        if mode == "stacked":
+            # No layer of a stackable model looks at its mode.
+            assert isinstance(self.model, nn.Sequential)
+            if shared and not self.training and _worth_one_by_one(params, x):
+                return one_by_one_forward(self.model, params, x, buffers)
+            rows = x.expand(replicas, *x.shape) if shared else x
+            return stacked_forward(self.model, params, rows, buffers, training=self.training)
         with training_mode(self.model, self.training):
-            if mode == "stacked":
-                assert isinstance(self.model, nn.Sequential)
-                if shared and not self.training and _worth_one_by_one(params, x):
-                    return one_by_one_forward(self.model, params, x, buffers)
-                rows = x.expand(replicas, *x.shape) if shared else x
-                return stacked_forward(self.model, params, rows, buffers, training=self.training)
             if mode == "vmap":
                 return self._vmap(shared)(params, buffers, x)
             return self._loop(params, buffers, x, shared, seeds or [0] * replicas)

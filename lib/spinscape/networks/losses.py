@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+UNSPLIT = 2**15
+"""Numbers below which PyTorch does not split a reduction between threads."""
+
 PerSample = Callable[[Tensor, Tensor], Tensor]
 """Outputs ``(M, C)`` and labels ``(M,)`` or targets ``(M, K)`` to losses ``(M,)``."""
 
@@ -113,8 +116,11 @@ def predicted(outputs: Tensor) -> Tensor:
 def row_means(values: Tensor) -> Tensor:
     """Return the mean of each row in float64, ``(R, N)`` to ``(R,)``, each row reduced by itself.
 
-    A reduction over one row gives the same bits whatever the number of rows.
+    A reduction over one row gives the same bits whatever the number of rows; so does one over many short rows
+    on a CPU, which are not split between threads.
     The result is on the CPU: not every device knows float64.
     """
     rows = (values.cpu() if values.device.type == "mps" else values).double()
+    if rows.device.type == "cpu" and rows.shape[1] < UNSPLIT:
+        return rows.mean(1)
     return torch.stack([row.mean() for row in rows.unbind()]).cpu()
