@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spinscape.glasses.census import census, enumerated
+from spinscape.glasses.census import CENSUS, census, enumerated
+from spinscape.glasses.critical_points import find
+from spinscape.glasses.pspin import PSpin
 
 
 def test_two_spin_glasses_have_as_many_classes_as_spins() -> None:
@@ -60,3 +62,12 @@ def test_bad_input() -> None:
         census(3, [2], instances=2).growth()
     with pytest.raises(ValueError, match="up to 14"):
         census(3, [30], instances=1)
+
+
+def test_two_classes_that_nearly_meet_are_both_found() -> None:
+    # Instance 83 has two real classes at a distance of 0.0017, to which paths turn sharply at their ends.
+    own = np.random.SeedSequence(0, spawn_key=(CENSUS, 3, 8)).generate_state(1)[0]
+    glass = PSpin.sample(3, 8, instances=84, seed=int(own))[83]
+    found = find(glass, seed=int(own))
+    assert found.complete.all()
+    assert found.separation[0] < 0.002

@@ -83,6 +83,8 @@ def enumerate_classes(
         if number != last:
             pending[todo] = True
         last = number
+        # Where a path had jumped to the end of another, none may be left to follow with this factor.
+        todo = todo[pending[todo].any(1)]
         found.rounds[todo] += 1
         for group in _groups(todo, pending, paths):
             system = Tensors(tensors[group])

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from spinscape.glasses._eigenpairs import Tensors, conj, jacobian, norms, unit
 
-FIRST_STEP, SHORTEST_STEP = 0.05, 1e-4
+FIRST_STEP, SHORTEST_STEP = 0.05, 1e-7
 """The first step in t, and the step below which a path is given up, both at tolerance 1."""
 
 CORRECTION, AIM = 0.1, 0.02
