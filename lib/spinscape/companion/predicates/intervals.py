@@ -58,6 +58,24 @@ def above(row: Measurement, threshold: float) -> Part:
     return False if row.high < threshold else None
 
 
+def falls(row: Measurement) -> Part:
+    """Whether a trend is negative; False where it is zero or positive, None where the interval has both."""
+    if not row.measured:
+        return None
+    if row.high < 0:
+        return True
+    return False if row.low >= 0 else None
+
+
+def rises(row: Measurement) -> Part:
+    """Whether a trend is positive; False where it is zero or negative, None where the interval has both."""
+    if not row.measured:
+        return None
+    if row.low > 0:
+        return True
+    return False if row.high <= 0 else None
+
+
 def within(row: Measurement, low: float, high: float) -> Part:
     """Whether the interval lies between two ends; False where it lies wholly outside of them."""
     if not row.measured:
@@ -74,6 +92,13 @@ def smaller(first: Measurement, second: Measurement) -> Part:
     if first.high < second.low:
         return True
     return False if first.low > second.high else None
+
+
+def alike(first: Measurement, second: Measurement, factor: float) -> bool:
+    """Whether two positive measurements differ by less than a factor, whatever their intervals hold."""
+    if not (first.measured and second.measured) or min(first.low, second.low) <= 0:
+        return False
+    return first.high / second.low <= factor and second.high / first.low <= factor
 
 
 def magnitude(row: Measurement) -> Measurement:

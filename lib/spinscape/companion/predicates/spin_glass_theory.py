@@ -47,7 +47,9 @@ from spinscape.companion.predicates.intervals import (
     combine,
     every,
     exactly,
+    falls,
     refute,
+    rises,
     show,
     synthetic,
     undecided,
@@ -121,7 +123,7 @@ def saddles_vanish(rows: Rows, _: Parameters) -> Verdict:
         f"is {rows['band_ratio_large'].value:.3g} at the largest "
         f"dimension, {band.value:.3g} times that at the smallest."
     )
-    falls = every([below(slope, 0), within(rate, 1 - RATE, 1 + RATE)])
+    falls = every([falls(slope), within(rate, 1 - RATE, 1 + RATE)])
     stays = above(band, 1.0)
     if falls and stays:
         return Verdict(SOURCE_WRONG, f"{said} So it depends on the reading, which the source leaves open.")
@@ -178,7 +180,7 @@ def ground_state_hard(rows: Rows, _: Parameters) -> Verdict:
         f"training loss among {rows['best_of'].value:.0f} gains {show(gain)} points of test accuracy on "
         "the mean."
     )
-    return combine([above(slope, 0), below(rank, 0), below(gain, SUFFICES)], said)
+    return combine([rises(slope), falls(rank), below(gain, SUFFICES)], said)
 
 
 def descent_threshold(rows: Rows, _: Parameters) -> Verdict:
