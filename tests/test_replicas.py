@@ -41,17 +41,19 @@ def test_the_edge_of_sampled_hessians_tends_to_the_threshold(p: int) -> None:
         glass = PSpin.sample(p, n, instances=40, seed=3)
         edges.append(hessian_edge(glass, random_points(40, 6, n, seed=4)))
     threshold = 2 * math.sqrt((p - 1) / p)
-    # Finite sizes lie below, and the straight line in n^(-2/3) meets the threshold within 3%.
+    # Finite sizes lie below, and the straight line in (n - 1)^(-2/3) meets the threshold within 2%.
     assert edges[0].mean() < edges[-1].mean() < threshold
-    limit = extrapolate(sizes, edges, powers=(2 / 3,))
-    assert abs(limit.value / threshold - 1) < 0.03
+    limit = extrapolate(np.array(sizes) - 1, edges, powers=(2 / 3,))
+    assert abs(limit.value / threshold - 1) < 0.02
 
 
 def test_the_edge_follows_from_the_eigenvalues() -> None:
     glass = PSpin.sample(3, 7, instances=2, seed=5)
     points = random_points(2, 3, 7, seed=6)
     shifted = torch.linalg.eigvalsh(glass.hessian(points)) + 3 * glass.energy_per_spin(points)[..., None]
-    np.testing.assert_allclose(hessian_edge(glass, points), -shifted[..., 0].mean(1).numpy() / 3, rtol=1e-12)
+    np.testing.assert_allclose(
+        hessian_edge(glass, points), -shifted[..., 0].mean(1).numpy() / 3 * math.sqrt(7 / 6), rtol=1e-12
+    )
 
 
 def test_misfits_tell_an_exponential_from_a_power() -> None:
