@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spinscape.glasses.pspin import PSpin, random_points
-from spinscape.glasses.replicas import hessian_edge, overlaps, restarts
+from spinscape.glasses.replicas import hessian_edge, negative_share, overlaps, restarts
 
 
 def test_overlaps_are_those_of_all_pairs() -> None:
@@ -48,3 +48,19 @@ def test_the_edge_follows_from_the_eigenvalues() -> None:
     values = torch.linalg.eigvalsh(glass.hessian(points)) + 3 * glass.energy_per_spin(points)[..., None]
     expected = 2 * values.square().mean((1, 2)).sqrt() / 3
     np.testing.assert_allclose(hessian_edge(glass, points), expected.numpy(), rtol=1e-12)
+
+
+def test_the_share_of_points_with_negative_curvature() -> None:
+    glass = PSpin.sample(3, 4, instances=3, seed=7)
+    points = random_points(3, 200, 4, seed=8)
+    lowest = torch.linalg.eigvalsh(glass.hessian(points))[..., 0]
+    found = negative_share(glass, points)
+    assert found.shape == (3,)
+    np.testing.assert_allclose(found, (lowest < 0).double().mean(1).numpy())
+    # At a point and its antipode the Hessians differ by their sign: some are positive.
+    assert ((found > 0.5) & (found < 1)).all()
+    # A matrix's Hessian at an eigenvector has the gaps to the other eigenvalues.
+    matrix = PSpin.sample(2, 6, seed=7)
+    vectors = torch.linalg.eigh(matrix.couplings).eigenvectors.mT * 6**0.5
+    assert negative_share(matrix, vectors) == pytest.approx(5 / 6)
+    assert negative_share(matrix, vectors[:, :1]) == 0
