@@ -66,7 +66,7 @@ def test_bad_input() -> None:
 
 
 def test_two_classes_that_nearly_meet_are_both_found() -> None:
-    # These couplings have two real classes at a distance of 0.0017, to which paths turn sharply at their ends.
+    # They have two real classes at a distance of 0.0017, to which paths turn sharply at their ends.
     own = np.random.SeedSequence(0, spawn_key=(CENSUS, 3, 8)).generate_state(1)[0]
     stream = np.random.default_rng(np.random.SeedSequence(int(own), spawn_key=(101, 83)))
     glass = PSpin.symmetrised(torch.from_numpy(stream.standard_normal((1, 8, 8, 8))))
