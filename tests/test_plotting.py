@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import matplotlib
+import matplotlib.pyplot as plt
 
 matplotlib.use("Agg")
 
@@ -57,3 +58,15 @@ def test_ticks_at_whole_numbers() -> None:
     axes[0, 0].plot([1, 2, 3], [0, 1, 2])
     plotting.whole_numbers(axes)
     assert all(float(tick).is_integer() for tick in axes[0, 0].get_xticks())
+
+
+def test_sparse_log_ticks_are_plain_numbers() -> None:
+    figure, axes = plotting.panels(1)
+    at = axes[0, 0]
+    at.plot([0.1, 1], [1, 2])
+    at.set(xscale="log", yscale="linear", xlim=(0.1, 1))
+    plotting.sparse_log_ticks(at)
+    figure.canvas.draw()
+    assert {"0.1", "0.2", "0.5", "1"} <= {tick.get_text() for tick in at.get_xticklabels()}
+    assert not any(tick.get_text() for tick in at.get_xticklabels(minor=True))
+    plt.close(figure)

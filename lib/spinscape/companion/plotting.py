@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from spinscape import statistics
@@ -193,6 +193,15 @@ def whole_numbers(axes: Any) -> None:
     """Tick the abscissas of a grid of panels at whole numbers only."""
     for at in np.ravel(axes):
         at.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def sparse_log_ticks(axes: Axes) -> None:
+    """Label logarithmic axes at 1, 2 and 5 of each decade only, as plain numbers."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
 
 
 def log_density(values: ArrayLike, bins: ArrayLike) -> NDArray[np.float64]:
