@@ -309,3 +309,9 @@ def test_usage_without_a_path_is_no_number() -> None:
     assert (usage.paths == 0).all()
     for name in ("entropy", "constant", "decile_ratio", "relative_spread"):
         assert np.isnan(getattr(usage, name)).all()
+
+
+def test_usage_within_layers_does_not_feel_their_widths() -> None:
+    usage = path_usage(nets([4, 3, 2]), [0.0])
+    assert usage.decile_ratio == pytest.approx(4 / 2)
+    assert usage.layer_decile_ratio == pytest.approx(1.0)

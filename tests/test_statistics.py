@@ -122,6 +122,16 @@ def test_resampled_covers_a_ratio_as_often_as_it_says() -> None:
     assert found.n == 40
 
 
+def test_resampled_covers_with_few_seeds() -> None:
+    rng = np.random.default_rng(5)
+    inside = 0
+    for trial in range(300):
+        found = statistics.resampled(np.mean, rng.normal(1, 1, 6), draws=300, seed=trial)
+        inside += found.low <= 1 <= found.high
+    # The plain percentile interval covers 86% of six normal seeds, this one 93 to 95%.
+    assert inside >= 0.905 * 300
+
+
 def test_resampled_takes_whole_seeds_of_any_length() -> None:
     rows = [np.array([1.0]), np.array([2.0, 3.0]), np.array([])]
     found = statistics.resampled(lambda seeds: np.concatenate(seeds).sum(), rows, draws=200)
@@ -168,3 +178,8 @@ def test_means_that_differ_from_zero_are_told_and_corrected_for() -> None:
 def test_seeds_that_differ_by_rounding_are_one_number() -> None:
     found = statistics.mean(1 - 1e-15 * np.arange(30))
     assert found.low == found.high == found.value == pytest.approx(1)
+
+
+def test_limits_of_a_planted_law() -> None:
+    n = np.array([10.0, 20, 40])
+    np.testing.assert_allclose(statistics.limits(n, -1.5 + 2 * n**-0.5, 0.5), [-1.5, -1.5])

@@ -73,11 +73,13 @@ def restarts(energies: ArrayLike, *, within: float) -> Floats:
 
 
 def hessian_edge(glass: PSpin, points: torch.Tensor) -> Floats:
-    """Estimate the energy at which the spectrum of an instance's Hessians loses its lower edge.
+    """Estimate the energy at which an instance's Hessians lose their lowest eigenvalue.
 
-    At any point the Riemannian Hessian is a random matrix minus p u times the identity.
-    The edge of its semicircle is twice the root of the mean square of the centred eigenvalues, and p u
-    has to reach minus that edge for the spectrum to touch zero (Auffinger, Ben Arous and Cerny 2013).
+    At any point the Riemannian Hessian is a random matrix minus p u times the identity, and its lowest
+    eigenvalue is zero where u is that of the random matrix over p.
+    The matrix has n - 1 rows and entries of variance p (p - 1) / n; scaled by sqrt(n / (n - 1)) it is a
+    Gaussian orthogonal matrix of its dimension, whose lowest eigenvalue approaches the edge of the limiting
+    spectrum as ``(n - 1)^(-2/3)``.
 
     Parameters
     ----------
@@ -89,21 +91,35 @@ def hessian_edge(glass: PSpin, points: torch.Tensor) -> Floats:
     Returns
     -------
     ndarray
-        The edge divided by p, an estimate of E_inf, shape (I,).
+        Mean over the points of minus that energy, which tends to E_inf, shape (I,).
     """
-    dimension = glass.n - 1
-    shift = glass.p * glass.energy_per_spin(points)
-    squares = _sum_of_squares(glass.hessian(points), shift) / dimension
-    return 2 * squares.mean(1).sqrt().double().numpy(force=True) / glass.p
+    lowest = torch.linalg.eigvalsh(glass.hessian(points))[..., 0]
+    energy = glass.energy_per_spin(points)
+    edge = -(lowest / glass.p + energy).mean(1).double().numpy(force=True)
+    return edge * np.sqrt(glass.n / (glass.n - 1))
 
 
-def _sum_of_squares(hessian: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Sum of the squared eigenvalues of ``hessian + shift``, (I, K)."""
-    return (
-        hessian.square().sum((-2, -1))
-        + 2 * shift * hessian.diagonal(dim1=-2, dim2=-1).sum(-1)
-        + hessian.shape[-1] * shift.square()
-    )
+def misfits(sizes: ArrayLike, values: ArrayLike) -> tuple[float, float]:
+    """Root mean square of what an exponential and a power of the size leave of the logarithms of values.
+
+    Parameters
+    ----------
+    sizes
+        Shape (S,), at least three, positive.
+    values
+        Positive, shape (S,).
+
+    Returns
+    -------
+    tuple
+        Of the exponential and of the power; NaN with fewer than three sizes.
+    """
+    n, logs = np.asarray(sizes, float), np.log(np.asarray(values, float))
+    if len(n) < 3:
+        return float("nan"), float("nan")
+    left = [logs - np.polyval(np.polyfit(x, logs, 1), x) for x in (n, np.log(n))]
+    first, second = (float(np.sqrt(np.mean(part**2))) for part in left)
+    return first, second
 
 
 def negative_share(glass: PSpin, points: torch.Tensor) -> Floats:

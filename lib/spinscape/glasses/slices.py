@@ -91,13 +91,25 @@ def plane_points(center: Tensor, directions: Tensor, extent: float, grid: int) -
     return to_sphere(plane.reshape(-1, n))
 
 
-def energy_slice(glass: PSpin, *, extent: float = 1.5, grid: int = 51, seed: int = 0) -> Slice:
+def energy_slice(
+    glass: PSpin,
+    *,
+    centres: Tensor | None = None,
+    extent: float = 1.5,
+    grid: int = 51,
+    seed: int = 0,
+) -> Slice:
     """Energy and curvature of every instance on a random plane of its own.
+
+    A plane and the centre of the sphere span three dimensions, so the energy on a slice is that of a glass
+    of three spins on half of its sphere, whatever n is.
 
     Parameters
     ----------
     glass
         I instances of at least 3 spins.
+    centres
+        Points on the sphere that the planes touch, shape (I, n); random ones by default.
     extent, grid
         As for `plane_points`.
     seed
@@ -109,6 +121,10 @@ def energy_slice(glass: PSpin, *, extent: float = 1.5, grid: int = 51, seed: int
         As `plane_points`.
     """
     drawn = random_points(len(glass), 3, glass.n, seed=seed).to(glass.couplings)
+    if centres is not None:
+        if tuple(centres.shape) != (len(glass), glass.n):
+            raise ValueError(f"centres must have shape {(len(glass), glass.n)}, not {tuple(centres.shape)}")
+        drawn[:, 0] = glass.on_sphere(centres[:, None])[:, 0]
     points = torch.stack([plane_points(one[0], one[1:], extent, grid) for one in drawn])
     smallest, negative = curvature(glass, points)
     shape = (len(glass), grid, grid)

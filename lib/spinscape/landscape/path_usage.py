@@ -55,6 +55,9 @@ class PathUsage:
         Of usage over its mean, weights that are not used included, ``(F, R, Q)`` at :data:`QUANTILES`.
     decile_ratio
         The 90th percentile of the usage over the 10th, among weights that are used, ``(F, R)``.
+    layer_decile_ratio
+        The same of the usage over the mean of its own layer, ``(F, R)``: with every path active a weight of
+        one layer carries more paths than one of another, whatever training does.
     relative_spread
         Standard deviation over mean of the usage, ``(F, R)``.
     layer_entropy
@@ -73,6 +76,7 @@ class PathUsage:
     constant: Floats
     quantiles: Floats
     decile_ratio: Floats
+    layer_decile_ratio: Floats
     relative_spread: Floats
     layer_entropy: Floats
     log10_sequences: Floats
@@ -191,11 +195,20 @@ def _describe(usage: Sequence[Tensor], kept: Sequence[Tensor]) -> dict[str, obje
             "quantiles": np.quantile(every / mean, QUANTILES)
             if len(used)
             else np.full(len(QUANTILES), np.nan),
-            "decile_ratio": np.divide(*np.quantile(used, [0.9, 0.1])) if len(used) else np.nan,
+            "decile_ratio": _decile_ratio(used),
+            "layer_decile_ratio": _decile_ratio(
+                np.concatenate([part[part > 0] / part.mean() for part in parts if len(part) and part.any()])
+                if len(used)
+                else used
+            ),
             "relative_spread": every.std() / mean if len(used) else np.nan,
             "layer_entropy": [_entropy(p) / np.log(len(p)) if len(p) > 1 else np.nan for p in parts],
             "log10_sequences": sequences,
         }
+
+
+def _decile_ratio(used: Floats) -> float:
+    return float(np.divide(*np.quantile(used, [0.9, 0.1]))) if len(used) else float("nan")
 
 
 def _entropy(usage: Floats) -> float:

@@ -131,23 +131,28 @@ def combine(parts: Sequence[Part], said: str) -> Verdict:
     return undecided(said)
 
 
-def refute(parts: Sequence[Part], said: str, otherwise: str) -> Verdict:
-    """Judge a statement that is wrong as written: all parts of the evidence hold, or it stands.
+def refute(evidence: Sequence[Part], contrary: Part, said: str, otherwise: str) -> Verdict:
+    """Judge a statement that is held to be wrong as written.
 
-    Where a part of the evidence fails the source is not wrong in the way that was held against it, and
-    the row is reproduced, with the reason `otherwise`.
+    Parameters
+    ----------
+    evidence
+        Parts of the evidence against it; all have to hold.
+    contrary
+        Whether the opposite of the evidence was found; only then does the statement stand.
+    said, otherwise
+        Reason, and what to add where the statement stands.
     """
-    if every(parts):
+    if every(evidence):
         return Verdict(SOURCE_WRONG, said)
-    if False in parts:
+    if contrary:
         return Verdict(REPRODUCED, f"{said} {otherwise}")
     return undecided(said)
 
 
-def undecided(said: str) -> Verdict:
-    """Give the verdict on intervals that straddle a threshold, with what it would cost to decide."""
-    return Verdict(
-        NOT_TESTED,
-        f"{said} The intervals do not decide. "
-        "Projected cost: four times the seeds halve the intervals, at four times the time of this run.",
-    )
+SEEDS = "four times the seeds halve the intervals, at four times the time of this run"
+
+
+def undecided(said: str, cost: str = SEEDS) -> Verdict:
+    """Give the verdict on what does not decide, with what it would cost to decide."""
+    return Verdict(NOT_TESTED, f"{said} This run does not decide. Projected cost: {cost}.")
