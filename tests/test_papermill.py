@@ -175,6 +175,17 @@ def test_the_last_parameters_cell_counts():
     assert of(DECLARED, "x: int = 3")["hidden"] == 64
     with pytest.raises(ParameterError, match="out of range"):
         of(DECLARED, "x: int = 3", "hidden = 1001")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("[2, 1]", "is not increasing"), ("[1]", "not at least 2"), ("'1,1'", "increasing")],
+)
+def test_rules_hold_in_the_kernel(given, message):
+    cell = "sizes: list[int] = [1, 2]  # sizes {1..9; increasing; at least 2}"
+    assert of(cell, "sizes = '3, 4'")["sizes"] == [3, 4]
+    with pytest.raises(ParameterError, match=message):
+        of(cell, f"sizes = {given}")
     with pytest.raises(ParameterError, match="out of range"):
         of("x: int = 3", DECLARED, "hidden = 1001")
 
