@@ -23,7 +23,7 @@ from spinscape.networks.device import chunk_size
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import BLOCK, evaluate
 from spinscape.networks.forward import is_stackable
-from spinscape.networks.line import is_lean, line_losses
+from spinscape.networks.line import Line, is_lean
 from spinscape.networks.losses import PerSample
 from spinscape.networks.mixture import first_outputs, split
 from spinscape.progress import bar
@@ -228,7 +228,10 @@ def plane_values(
     )
     parts = split(network.model) if affine and is_stackable(network.model) else None
     rows = _apart(parts, settings, x.to(network.dtype)) if parts else _whole(network.model, settings, x)
-    lean = parts is not None and len(x) == len(y) > 0 and is_lean(parts[2], settings[0], len(x))
+    lean = None
+    if parts and len(x) == len(y) > 0 and is_lean(parts[2], settings[0], len(x)):
+        _, _, seen = rows(0.0, torch.empty(0))
+        lean = Line(parts[2], seen[:, 1].mT, y, loss=loss, chunk=chunk, accuracy=accuracy)
     found: dict[str, list[Floats]] = {"values": [], "accuracy": [], "curvature": []}
     along = torch.as_tensor(axis, device=network.device).to(network.dtype)
     count = sum(p.numel() for p in network.params.values()) * along.element_size()
@@ -237,10 +240,7 @@ def plane_values(
         for piece in pieces:
             model, params, seen = rows(coordinate, piece)
             if lean:
-                mixed = seen.permute(1, 2, 0)
-                values, share = line_losses(
-                    model, params, mixed, y, loss=loss, chunk=chunk, accuracy=accuracy
-                )
+                values, share = lean(params, seen[:, 0].mT)
             else:
                 here = Ensemble(model, params, _repeated(network.buffers, len(piece)))
                 result = evaluate(here, seen, y, loss=loss, chunk=size, accuracy=accuracy)
