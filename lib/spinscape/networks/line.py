@@ -2,7 +2,7 @@
 
 The general route (`forward`) writes out a layer of all points before it goes on.
 Here a few points and a block of samples go through all layers in buffers that are used again and again.
-On a CPU that takes about two thirds of the time for a small network.
+For a small network on a CPU that takes about two thirds of the time.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Line:
             NaN), float64 ``(K,)``.
         """
         layers = list(_layers(self.model, params))
-        factors = next(iter(params[f"{name}.weight"] for name, m in self.model.named_children() if _mixes(m)))
+        factors = next(params[f"{name}.weight"] for name, m in self.model.named_children() if _mixes(m))
         total = torch.zeros(len(factors), dtype=torch.float64)
         hits = torch.zeros(len(factors), dtype=torch.int64)
         for i, (second, y) in enumerate(self.blocks):
