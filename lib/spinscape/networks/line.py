@@ -21,7 +21,7 @@ from spinscape.networks.mixture import Mixture
 
 Tensors = dict[str, Tensor]
 
-LINE_BYTES = 2**20
+LINE_BYTES = 2**19
 """Layers of the points that go through together."""
 
 
