@@ -140,6 +140,30 @@ def test_chunks_and_routes_agree(kind, data) -> None:
     np.testing.assert_allclose(written, whole, rtol=3e-6)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "one_hot_mse", "function"])
+@pytest.mark.parametrize("kind", ["plain", "no bias", "unnamed"])
+def test_chains_agree_with_the_written_out_route(kind, loss) -> None:
+    """Losses and accuracy of the route in small blocks against parameters written out."""
+    ensemble = many(KINDS[kind], 1).to(torch.float64)
+    x = torch.randn(613, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.arange(613) % 3
+    used = {"function": lambda out, labels: functional.multi_margin_loss(out, labels, reduction="none")}
+    pair = [{n: v[0, 0] for n, v in side.items()} for side in directions(ensemble, biases=True)]
+    fast, written = (
+        plane_values(ensemble, pair, x, y, np.linspace(-1, 1, 5), loss=used.get(loss, loss), accuracy=True,
+                     affine=affine)
+        for affine in (True, False)
+    )  # fmt: skip
+    for name in ("values", "accuracy"):
+        np.testing.assert_allclose(fast[name], written[name], rtol=1e-12)
+    assert np.ptp(fast["accuracy"]) > 0
+
+
+def test_labels_that_no_output_stands_for_are_refused(data) -> None:
+    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+        surfaces(many(KINDS["plain"], 1), data[0], data[1] + 3, grid=3)
+
+
 def test_large_layers_agree_with_the_plain_route() -> None:
     """The route through oneDNN, which large products take."""
     ensemble = many(lambda: mlp([20, 150, 150, 3], batch_norm=True, skip=True), 1)

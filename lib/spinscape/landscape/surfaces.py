@@ -23,6 +23,7 @@ from spinscape.networks.device import chunk_size
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import BLOCK, evaluate
 from spinscape.networks.forward import is_stackable
+from spinscape.networks.line import Line, is_lean
 from spinscape.networks.losses import PerSample
 from spinscape.networks.mixture import first_outputs, split
 from spinscape.progress import bar
@@ -227,6 +228,10 @@ def plane_values(
     )
     parts = split(network.model) if affine and is_stackable(network.model) else None
     rows = _apart(parts, settings, x.to(network.dtype)) if parts else _whole(network.model, settings, x)
+    lean = None
+    if parts and len(x) == len(y) > 0 and is_lean(parts[2], settings[0], len(x)):
+        _, _, seen = rows(0.0, torch.empty(0))
+        lean = Line(parts[2], seen[:, 1].mT, y, loss=loss, chunk=chunk, accuracy=accuracy)
     found: dict[str, list[Floats]] = {"values": [], "accuracy": [], "curvature": []}
     along = torch.as_tensor(axis, device=network.device).to(network.dtype)
     count = sum(p.numel() for p in network.params.values()) * along.element_size()
@@ -234,13 +239,18 @@ def plane_values(
     for coordinate in axis.tolist():
         for piece in pieces:
             model, params, seen = rows(coordinate, piece)
-            here = Ensemble(model, params, _repeated(network.buffers, len(piece)))
-            result = evaluate(here, seen, y, loss=loss, chunk=size, accuracy=accuracy)
-            assert isinstance(result.loss, np.ndarray)
-            found["values"].append(result.loss)
-            found["accuracy"].append(result.accuracy)
+            if lean:
+                values, share = lean(params, seen[:, 0].mT)
+            else:
+                here = Ensemble(model, params, _repeated(network.buffers, len(piece)))
+                result = evaluate(here, seen, y, loss=loss, chunk=size, accuracy=accuracy)
+                assert isinstance(result.loss, np.ndarray)
+                values, share = result.loss, result.accuracy
+            found["values"].append(values)
+            found["accuracy"].append(share)
             if curvature:
-                here = Ensemble(network.model, _line(settings, coordinate, piece), here.buffers)
+                buffers = _repeated(network.buffers, len(piece))
+                here = Ensemble(network.model, _line(settings, coordinate, piece), buffers)
                 found["curvature"].append(negative_curvature(here, x, y, loss=loss))
     shape = (len(axis), len(axis))
     return {name: np.concatenate(parts).reshape(shape) for name, parts in found.items() if parts}

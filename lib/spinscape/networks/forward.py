@@ -45,8 +45,8 @@ ONEDNN_PRODUCTS = 8_000_000
 _ONEDNN_LINEAR = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
 
 _LINE = 64
-_ROWS = 16
-_ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.Identity)
+ROWS = 16
+ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.Identity)
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def is_stackable(model: nn.Module) -> bool:
     seen_linear = False
     for module in model:
         flatten = type(module) is nn.Flatten and module.start_dim == 1 and module.end_dim == -1
-        known = type(module) is nn.Linear or type(module) in _ELEMENTWISE
+        known = type(module) is nn.Linear or type(module) in ELEMENTWISE
         known = known or (seen_linear and (_plain_norm(module) or type(module) is Shortcut))
         mixture = type(module) is Mixture and module is model[0]
         if _hooked(module) or not (known or mixture or (flatten and not seen_linear)):
@@ -135,8 +135,8 @@ def stacked_forward(
             f"not {('N', *x.shape[2:])}; "
             "use flat() of a data set or begin the model with nn.Flatten()"
         )
-    if aligned and batch % _ROWS and not mixed:
-        x = F.pad(x, (0, 0, 0, -batch % _ROWS))
+    if aligned and batch % ROWS and not mixed:
+        x = F.pad(x, (0, 0, 0, -batch % ROWS))
     h = before = x.mT
     features = x.shape[-1]
     adds = isinstance(model, Residual)
@@ -163,7 +163,7 @@ def stacked_forward(
 
 def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool) -> Tensor:
     """Return ``weight @ h + bias``, ``(R, m, k)`` by ``(R, k, B)``; zero rows for alignment."""
-    rows = -weight.shape[1] % _row_step(weight) if aligned else 0
+    rows = -weight.shape[1] % row_step(weight) if aligned else 0
     if rows:
         weight = F.pad(weight, (0, 0, 0, rows))
         bias = None if bias is None else F.pad(bias, (0, rows))
@@ -175,8 +175,8 @@ def _mix(weight: Tensor, x: Tensor, aligned: bool) -> Tensor:
     if x.stride(0) == 0:
         x = x[:1]
     parts = x.permute(2, 0, 3, 1)
-    if aligned and x.shape[1] % _ROWS:
-        parts = F.pad(parts, (0, -x.shape[1] % _ROWS))
+    if aligned and x.shape[1] % ROWS:
+        parts = F.pad(parts, (0, -x.shape[1] % ROWS))
     h = parts[0]
     for k, part in enumerate(parts[1:]):
         factor = weight[:, k, None, None]
@@ -220,7 +220,7 @@ class _Norm:
         return centred * scale + self.bias[..., None]
 
 
-def _row_step(weight: Tensor) -> int:
+def row_step(weight: Tensor) -> int:
     """Return the number of rows whose multiples fill whole cache lines, and vectors too (even)."""
     per_line = _LINE // weight.element_size()
     return lcm(2, per_line // gcd(per_line, weight.shape[-1]))
@@ -417,8 +417,8 @@ class Forward:
             return "loop"
         if x.device.type != "cpu":
             return "vmap"
-        lines = all(p[0].numel() % _ROWS == 0 for p in params.values() if p.ndim > 2)
-        if batch % (2 * _ROWS) or not lines:
+        lines = all(p[0].numel() % ROWS == 0 for p in params.values() if p.ndim > 2)
+        if batch % (2 * ROWS) or not lines:
             return "loop"
         counter = FlopCounterMode(display=False)
         spare = {name: value[0].clone() for name, value in buffers.items()}
