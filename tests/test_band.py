@@ -8,10 +8,13 @@ from scipy import integrate
 
 from spinscape.glasses.band import (
     band_ratio,
+    crossing_energy,
     energy_law,
+    falling_rate,
     leading_gap,
     limiting_index,
     mean_index,
+    meeting_energy,
     saddle_ratio,
 )
 from spinscape.glasses.complexity import (
@@ -94,6 +97,57 @@ def test_mean_index() -> None:
     assert limiting_index(-0.3 * edge, 4) == pytest.approx(inside)
 
 
+def test_crossings_close_in_on_the_threshold() -> None:
+    sizes = np.array([20, 50, 100, 200])
+    found = crossing_energy(3, sizes)
+    assert found == pytest.approx([-1.3511, -1.4845, -1.5409, -1.5757], abs=5e-5)
+    slope, limit = np.polyfit(sizes[2:] ** (-2 / 3), found[2:], 1)
+    assert slope > 0
+    assert limit == pytest.approx(-threshold_energy(3), rel=0.002)
+
+
+def test_there_is_a_crossing_at_every_size() -> None:
+    sizes = [*range(3, 31), 77, 141, 199, 200]
+    found = crossing_energy(3, sizes)
+    assert (np.diff(found) < 0).all()
+    assert ((found > -threshold_energy(3)) & (found < 0)).all()
+    # The weight of an energy is the same for every index, so only the scale depends on p.
+    for p in (4, 20):
+        assert crossing_energy(p, [3, 60, 200]) / threshold_energy(p) == pytest.approx(
+            crossing_energy(3, [3, 60, 200]) / threshold_energy(3), rel=1e-8
+        )
+
+
+@pytest.mark.parametrize(("p", "n"), [(3, 3), (3, 40), (5, 12)])
+def test_densities_are_equal_at_the_crossing(p: int, n: int) -> None:
+    (at,) = crossing_energy(p, [n])
+    one, none = (mean_critical_density(at, p, n, index) for index in (1, 0))
+    assert one == pytest.approx(none, rel=1e-6)
+    ratio = saddle_ratio([at - 0.01, at + 0.01], p, [n])[0]
+    assert ratio[0] < 0 < ratio[1]
+
+
+@pytest.mark.parametrize("p", [2, 3, 4, 20])
+def test_complexities_meet_at_the_threshold(p: int) -> None:
+    assert meeting_energy(p) == pytest.approx(-threshold_energy(p), abs=1e-8)
+    # They part as the power 3/2, so the error is the tolerance to the power 2/3.
+    coarse = -threshold_energy(p) - meeting_energy(p, tolerance=1e-8)
+    assert 1e-6 < coarse < 2e-5
+
+
+def test_saddles_fall_at_the_rate_of_large_deviations() -> None:
+    for index in (1, 2):
+        assert falling_rate(-2.2, 3, 200, index) == pytest.approx(index * rate(-2.2, 3), rel=0.005)
+    errors = [abs(falling_rate(-2.2, 3, n) / rate(-2.2, 3) - 1) for n in (24, 60, 160)]
+    assert errors[0] > errors[1] > errors[2]
+    # With log ratio = a - b log n - n I, slopes between n / 4, n / 2 and n have the parts 4 b log(2) / n
+    # and 2 b log(2) / n beyond I.
+    found = saddle_ratio(-2.0, 4, [20, 40, 80])[:, 0]
+    assert falling_rate(-2.0, 4, 80) == pytest.approx(
+        2 * (found[1] - found[2]) / 40 - (found[0] - found[1]) / 20
+    )
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -105,6 +159,11 @@ def test_mean_index() -> None:
         (lambda: leading_gap(2, 10), "p must be a whole number of at least 3"),
         (lambda: saddle_ratio(-1.7, 3, [10], 0), "index must be"),
         (lambda: band_ratio(3, [1]), "2 to 200"),
+        (lambda: crossing_energy(2, [10]), "p must be a whole number of at least 3"),
+        (lambda: crossing_energy(3, [2, 10]), "every size must be a whole number, 3 to 200"),
+        (lambda: crossing_energy(3, [201]), "every size must be a whole number, 3 to 200"),
+        (lambda: meeting_energy(1), "p must be"),
+        (lambda: falling_rate(-2.0, 3, 11), "n must be a whole number, 12 to 200"),
         (lambda: mean_index(np.inf, 3, 10), "finite"),
     ],
 )

@@ -69,6 +69,37 @@ def test_a_bad_value_in_a_profile_is_refused_before_anything_runs(layout):
     assert not (layout.root / "_build").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "alpha", "rates=0.2,0.1"], "parameter 'rates': [0.2, 0.1] is not increasing."),
+        (["run", "alpha", "rates=0.1"], "parameter 'rates': [0.1] has 1 value, not at least 2."),
+        (["sweep", "alpha", "width=3,4"], "parameter 'width': 4 is not odd. Allowed: 1..10; odd."),
+        (["sweep", "alpha", "rates=[0.1,0.2],[0.2,0.1]"], "[0.2, 0.1] is not increasing."),
+    ],
+)
+def test_a_value_against_the_rules_is_refused_before_anything_runs(layout, arguments, message):
+    edit(layout.book / "alpha.md", "{0<..1}", "{0<..1; increasing; at least 2}")
+    edit(layout.book / "alpha.md", "{1..10}", "{1..10; odd}")
+    edit(layout.book / "profiles" / "quick.yaml", "width: 4", "width: 5")
+    shown = spinscape("params", "alpha", root=layout.root, COLUMNS="200")
+    assert "0<..1; increasing; at least 2" in shown.stdout
+    assert "1..10; odd" in shown.stdout
+    run = spinscape(*arguments, root=layout.root)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+    assert not (layout.root / "_build").exists()
+
+
+def test_a_wrong_rule_in_a_chapter_is_refused(layout):
+    edit(layout.book / "alpha.md", "{0<..1}", "{0<..1; incresing}")
+    run = spinscape("build", root=layout.root)
+    assert run.returncode == 2
+    assert "'incresing' in {0<..1; incresing} is no rule for list[float]." in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_outside_a_book_the_repository_is_used(tmp_path):
     run = spinscape("params", "no-such-chapter", root=tmp_path)
     assert run.returncode == 2

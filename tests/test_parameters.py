@@ -44,6 +44,18 @@ sets: list[str] = ["digits"]  # {digits | mnist}
 labels: list[str] = []  # any texts
 """
 SCHEMA = declared(CELL)
+RULES = {
+    parameter.name: parameter
+    for parameter in declared(
+        """
+sizes: list[int] = [3, 5, 8]  # spins {3..200; increasing; at least 3}
+rates: list[float] = [0.1, 0.2]  # {0<..1; increasing}
+pair: list[int] = [4, 2]  # {..; exactly 2; even}
+grid: int = 17  # points along a side {5..201;odd}
+sets: list[str] = ["digits", "mnist"]  # {digits | mnist;  at  least  2}
+"""
+    )
+}
 BY_NAME = {parameter.name: parameter for parameter in SCHEMA}
 
 
@@ -81,6 +93,20 @@ def test_declarations_are_read():
         ("width: int = 3 +", "line 1"),
         ("width: int = {[]: 1}", "needs a literal default"),
         ("width: int = 3\nwidth: int = 4", "line 2: 'width' comes twice"),
+        ("width: int = 3  # {1..9; od}", "'od' in {1..9; od} is no rule for int. Allowed: odd, even."),
+        ("width: int = 3  # {1..9; increasing}", "'increasing' in {1..9; increasing} is no rule for int."),
+        ("width: int = 3  # {1..9;}", "'' in {1..9;} is no rule for int."),
+        ("width: int = 3  # {odd}", "{odd} is no range for int"),
+        ("width: int = 4  # {1..9; odd}", "4 is not odd. Allowed: 1..9; odd."),
+        ("rate: float = 0.1  # {0..1; odd}", "is no rule for float. Allowed: none."),
+        ("rates: list[float] = [0.1]  # {0..1; even}", "Allowed: increasing, at least N, exactly N."),
+        ("sizes: list[int] = [1, 1]  # {1..9; increasing}", "[1, 1] is not increasing."),
+        ("sizes: list[int] = [1]  # {1..9; at least 2}", "[1] has 1 value, not at least 2."),
+        ("sizes: list[int] = [1, 2]  # {1..9; at least two}", "'at least two' in"),
+        ("sizes: list[int] = [1, 2]  # {1..9; at least -1}", "'at least -1' in"),
+        ("sizes: list[int] = [1, 2]  # {1..9; exactly}", "'exactly' in"),
+        ("names: list[str] = ['a']  # {a | b; increasing}", "Allowed: at least N, exactly N."),
+        ("name: str = 'a'  # {a | b; odd}", "is no rule for str. Allowed: none."),
     ],
 )
 def test_bad_declarations_are_refused(source, message):
@@ -169,6 +195,73 @@ def test_bad_text_is_refused_with_what_is_allowed(name, text, message):
         parse_text(BY_NAME[name], text)
     assert message in str(error.value)
     assert name in str(error.value)
+
+
+def test_rules_are_shown_after_the_range():
+    shown = {name: parameter.constraint for name, parameter in RULES.items()}
+    assert shown == {
+        "sizes": "3..200; increasing; at least 3",
+        "rates": "0<..1; increasing",
+        "pair": "..; exactly 2; even",
+        "grid": "5..201; odd",
+        "sets": "digits | mnist; at least 2",
+    }
+    assert RULES["sizes"].help == "spins"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("sizes", "3,4,5", [3, 4, 5]),
+        ("sizes", "[3, 4, 5, 1e2]", [3, 4, 5, 100]),
+        ("rates", "0.5", [0.5]),
+        ("pair", "-2,0", [-2, 0]),
+        ("grid", "5", 5),
+        ("sets", "mnist,mnist", ["mnist", "mnist"]),
+    ],
+)
+def test_a_value_within_the_rules_is_read(name, text, value):
+    assert parse_text(RULES[name], text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("sizes", "3,5,4", "[3, 5, 4] is not increasing. Allowed: 3..200; increasing; at least 3."),
+        ("sizes", "3,5,5", "[3, 5, 5] is not increasing."),
+        ("sizes", "3,5", "[3, 5] has 2 values, not at least 3. Allowed: 3..200; increasing; at least 3."),
+        ("sizes", "5", "[5] has 1 value, not at least 3."),
+        ("sizes", "2,3,4", "2 is out of range. Allowed: 3..200; increasing; at least 3."),
+        ("sizes", "[]", "the list is empty"),
+        ("sizes", "a,b", "Allowed: list[int] in 3..200; increasing; at least 3, such as [3, 5, 8]."),
+        ("rates", "0.2,0.1", "[0.2, 0.1] is not increasing."),
+        ("pair", "2,4,6", "[2, 4, 6] has 3 values, not exactly 2."),
+        ("pair", "2,-3", "-3 is not even. Allowed: ..; exactly 2; even."),
+        ("grid", "8", "8 is not odd. Allowed: 5..201; odd."),
+        ("sets", "mnist", "['mnist'] has 1 value, not at least 2."),
+    ],
+)
+def test_a_value_against_the_rules_is_refused(name, text, message):
+    with pytest.raises(ParameterError) as error:
+        parse_text(RULES[name], text)
+    assert str(error.value).startswith(f"parameter {name!r}: ")
+    assert message in str(error.value)
+
+
+def test_every_point_of_a_sweep_keeps_the_rules():
+    rules = list(RULES.values())
+    axes, fixed = read_axes(rules, ("sizes=[3,4,5],[4,5,6]", "grid=5,7", "rates=[0.1]"))
+    assert axes == {"sizes": [[3, 4, 5], [4, 5, 6]], "grid": [5, 7]}
+    assert fixed == {"rates": [0.1]}
+    for word in ("grid=5,6", "sizes=[3,4,5],[5,4,3]", "sizes=[3,4,5],[3,4]"):
+        with pytest.raises(ParameterError, match=r"is not odd|is not increasing|not at least 3"):
+            read_axes(rules, (word,))
+
+
+def test_a_long_list_against_the_rules_does_not_flood_the_terminal():
+    with pytest.raises(ParameterError, match="is not increasing") as error:
+        check(list(RULES.values()), {"sizes": [3] * 10_000})
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,17 @@ def test_misfits_tell_an_exponential_from_a_power() -> None:
     assert np.isnan(misfits([1, 2], [1, 2])).all()
 
 
-def test_share_of_points_with_negative_curvature() -> None:
-    glass = PSpin.sample(2, 5, instances=3, seed=1)
-    _, vectors = torch.linalg.eigh(glass.couplings)
-    points = math.sqrt(5) * vectors.mT[:, [0, 1]]  # the minimum and the first saddle
-    np.testing.assert_allclose(negative_share(glass, points), 0.5)
+def test_the_share_of_points_with_negative_curvature() -> None:
+    glass = PSpin.sample(3, 4, instances=3, seed=7)
+    points = random_points(3, 200, 4, seed=8)
+    lowest = torch.linalg.eigvalsh(glass.hessian(points))[..., 0]
+    found = negative_share(glass, points)
+    assert found.shape == (3,)
+    np.testing.assert_allclose(found, (lowest < 0).double().mean(1).numpy())
+    # At a point and its antipode the Hessians differ by their sign: some are positive.
+    assert ((found > 0.5) & (found < 1)).all()
+    # A matrix's Hessian at an eigenvector has the gaps to the other eigenvalues.
+    matrix = PSpin.sample(2, 6, seed=7)
+    vectors = torch.linalg.eigh(matrix.couplings).eigenvectors.mT * 6**0.5
+    assert negative_share(matrix, vectors) == pytest.approx(5 / 6)
+    assert negative_share(matrix, vectors[:, :1]) == 0

@@ -11,6 +11,8 @@ optional constraint at the comment's end is
 
 For a list the constraint holds for each element; an empty list is allowed only where the default is
 one.
+Rules for the value as a whole follow after semicolons, as in ``{3..200; increasing; at least 3}`` and
+``{5..201; odd}``; `spinscape.companion.rules` lists them.
 
 The declared type decides what a value means, wherever it comes from:
 
@@ -34,7 +36,7 @@ import re
 import tokenize
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ from typing import Any
 import yaml
 
 from spinscape.companion.layout import shown, unknown
+from spinscape.companion.rules import Rule, allowed_rules, read_rules
 
 TYPES = ("int", "float", "bool", "str", "list[int]", "list[float]", "list[str]")
 
@@ -91,6 +94,8 @@ class Parameter:
         As declared; `type` is one of `TYPES`.
     allowed
         A `Range`, a tuple of choices, or None where every value of the type will do.
+    rules
+        What holds for the value as a whole.
     """
 
     name: str
@@ -98,6 +103,7 @@ class Parameter:
     default: Any
     help: str = ""
     allowed: Range | tuple[str, ...] | None = None
+    rules: tuple[Rule, ...] = ()
 
     @property
     def element(self) -> str:
@@ -107,9 +113,10 @@ class Parameter:
     @property
     def constraint(self) -> str:
         """The constraint as a person writes it; empty where there is none."""
-        if isinstance(self.allowed, tuple):
-            return " | ".join(self.allowed)
-        return "" if self.allowed is None else str(self.allowed)
+        if self.allowed is None:
+            return ""
+        first = " | ".join(self.allowed) if isinstance(self.allowed, tuple) else str(self.allowed)
+        return "; ".join([first, *map(str, self.rules)])
 
     def check(self, value: Any) -> Any:
         """Return `value` in the declared type, or raise `ParameterError`.
@@ -117,6 +124,14 @@ class Parameter:
         Text is read by the declared type, as in the module's description; for a ``str`` it is taken
         as it is.
         """
+        found = self._typed(value)
+        for rule in self.rules:
+            if broken := rule.broken(found):
+                raise ParameterError(f"parameter {self.name!r}: {broken}. Allowed: {self.constraint}.")
+        return found
+
+    def _typed(self, value: Any) -> Any:
+        """Return `value` in the declared type, each element of it allowed."""
         if not self.type.startswith("list["):
             return self._element(value, value)
         entries = self._entries(value)
@@ -158,7 +173,7 @@ class Parameter:
             raise ParameterError(f"parameter {self.name!r}: {unknown('value', str(cast), self.allowed)}")
         if isinstance(self.allowed, Range) and cast not in self.allowed:
             raise ParameterError(
-                f"parameter {self.name!r}: {shown(cast)} is out of range. Allowed: {self.allowed}."
+                f"parameter {self.name!r}: {shown(cast)} is out of range. Allowed: {self.constraint}."
             )
         if isinstance(cast, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in cast):
             raise ParameterError(
@@ -303,29 +318,45 @@ def _declaration(node: ast.stmt, comment: str) -> Parameter:
         default = None
     if default is None:
         raise ParameterError(f"{where}: {name!r} needs a literal default.")
-    text, allowed = _constraint(comment, kind, where)
-    parameter = Parameter(name, kind, default, text, allowed)
+    text, allowed, rules = _constraint(comment, kind, where)
+    parameter = Parameter(name, kind, default, text, allowed, rules)
     if isinstance(default, str) != (kind == "str") or isinstance(default, list) != kind.startswith("list["):
         raise parameter._not_of_type(default)
-    return Parameter(name, kind, parameter.check(default), text, allowed)
+    return replace(parameter, default=parameter.check(default))
 
 
-def _constraint(comment: str, kind: str, where: str) -> tuple[str, Range | tuple[str, ...] | None]:
+def _constraint(
+    comment: str, kind: str, where: str
+) -> tuple[str, Range | tuple[str, ...] | None, tuple[Rule, ...]]:
     match = re.fullmatch(r"(.*?)\s*\{([^{}]*)\}\s*", comment)
     if not match:
-        return comment.strip(), None
-    text, inside = match[1].strip(), match[2].strip()
-    if kind in ("str", "list[str]"):
-        choices = tuple(choice.strip() for choice in inside.split("|"))
-        if not all(choices):
-            raise ParameterError(f"{where}: {{{inside}}} has an empty choice.")
-        return text, choices
-    found = _RANGE.fullmatch(inside.replace(" ", ""))
+        return comment.strip(), None, ()
+    inside = match[2].strip()
+    first, *rest = inside.split(";")
+    allowed = _choices(first, where) if kind in ("str", "list[str]") else _range(first, kind, where)
+    try:
+        return match[1].strip(), allowed, read_rules(kind, rest)
+    except ValueError as error:
+        rules = ", ".join(allowed_rules(kind)) or "none"
+        raise ParameterError(
+            f"{where}: {str(error)!r} in {{{inside}}} is no rule for {kind}. Allowed: {rules}."
+        ) from None
+
+
+def _choices(text: str, where: str) -> tuple[str, ...]:
+    choices = tuple(choice.strip() for choice in text.split("|"))
+    if not all(choices):
+        raise ParameterError(f"{where}: {{{text}}} has an empty choice.")
+    return choices
+
+
+def _range(text: str, kind: str, where: str) -> Range:
+    found = _RANGE.fullmatch(text.replace(" ", ""))
     if not found or kind == "bool":
-        raise ParameterError(f"{where}: {{{inside}}} is no range for {kind}, such as {{0<..1}}.")
+        raise ParameterError(f"{where}: {{{text}}} is no range for {kind}, such as {{0<..1}}.")
     low = -math.inf if found["low"] is None else float(found["low"])
     high = math.inf if found["high"] is None else float(found["high"])
-    return text, Range(low, high, bool(found["above"]), bool(found["below"]))
+    return Range(low, high, bool(found["above"]), bool(found["below"]))
 
 
 def check(parameters: list[Parameter], values: Mapping[str, Any]) -> dict[str, Any]:

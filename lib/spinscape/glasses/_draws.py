@@ -21,6 +21,6 @@ def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     purpose
         `COUPLINGS`, `POINTS`, `THERMAL`, `HOMOTOPY` or `NEWTON`.
     *which
-        Further numbers, such as instance and start.
+        Further numbers, such as order, number of spins, instance and start.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *which)))

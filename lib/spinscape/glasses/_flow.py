@@ -61,13 +61,13 @@ def diffuse(points: Tensor, temperature: float, time: float, noise: Tensor) -> T
     return to_sphere(kept * points + math.sqrt((1 - kept**2) * n / (n - 1)) * tangent)
 
 
-def thermal_noise(like: Tensor, seed: int) -> Iterator[Tensor]:
+def thermal_noise(like: Tensor, p: int, seed: int) -> Iterator[Tensor]:
     """Yield normals of the shape of `like`, (I, K, n), again and again.
 
-    What start k of instance i is fed depends on the seed, i and k only.
+    What start k of instance i is fed depends on the seed, the order p, n, i and k only.
     """
     i, k, n = like.shape
-    sources = [[generator(seed, THERMAL, a, b) for b in range(k)] for a in range(i)]
+    sources = [[generator(seed, THERMAL, p, n, a, b) for b in range(k)] for a in range(i)]
     ahead = int(max(1, min(64, NOISE_BYTES // (8 * i * k * n))))
     held = np.empty((i, k, ahead, n))
     while True:

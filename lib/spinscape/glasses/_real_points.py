@@ -45,7 +45,7 @@ def landscape(tensors: Tensors, x: Tensor, instance: Tensor) -> Landscape:
 
 
 def _matrices(tensors: Tensors, x: Tensor, instance: Tensor) -> Landscape:
-    """The same for matrices: at the eigenvector of l_i the Hessian has the eigenvalues 2 (l_j - l_i)."""
+    """Do the same for matrices: at the eigenvector of l_i the Hessian's eigenvalues are 2 (l_j - l_i)."""
     n = tensors.n
     matrices = tensors.weights.view(tensors.count, n, n)
     sizes = torch.bincount(instance, minlength=tensors.count).tolist()

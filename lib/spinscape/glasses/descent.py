@@ -144,7 +144,7 @@ def langevin(
         raise ValueError(f"temperature must not be negative, not {temperature}")
     step = stable_step(glass.p, step, 0.25 if temperature else 0.5)
     points = glass.on_sphere(starts)
-    pairs, noise = Pairs(glass), thermal_noise(points, seed)
+    pairs, noise = Pairs(glass), thermal_noise(points, glass.p, seed)
     rows: list[tuple[Tensor, Tensor]] = []
     counts = np.ceil(np.diff(when, prepend=0.0) / step - 1e-9).astype(int)
     with bar("descent", int(counts.sum())) as shown:
@@ -194,7 +194,7 @@ def annealed_langevin(
         raise ValueError(f"temperature and time must be positive, not {temperature} and {time}")
     step = stable_step(glass.p, step, 0.25)
     points = glass.on_sphere(starts)
-    pairs, noise = Pairs(glass), thermal_noise(points, seed)
+    pairs, noise = Pairs(glass), thermal_noise(points, glass.p, seed)
     count = int(np.ceil(time / step - 1e-9))
     for done in track(range(count), "annealing"):
         now = temperature * (1 - (done + 0.5) / count)

@@ -68,7 +68,7 @@ class PSpin:
     ) -> PSpin:
         """Draw instances: the symmetric part of i.i.d. standard normals over ordered tuples.
 
-        Instance i depends on the seed, p, n, the type and i only.
+        Instance i depends on the seed, p, n, the type and i only; another p, n or i is independent of it.
 
         Parameters
         ----------
@@ -102,7 +102,8 @@ class PSpin:
         spare = torch.empty(p * (n,), dtype=dtype)
         for i, one in enumerate(couplings):
             drawn = one if place.type == "cpu" else torch.empty_like(spare)
-            generator(seed, COUPLINGS, i).standard_normal(dtype=drawn.numpy().dtype, out=drawn.numpy())
+            source = generator(seed, COUPLINGS, p, n, i)
+            source.standard_normal(dtype=drawn.numpy().dtype, out=drawn.numpy())
             one.copy_(_symmetrise(drawn, spare))
         return cls._trusted(couplings)
 
@@ -315,11 +316,11 @@ def random_points(
 ) -> Tensor:
     """Draw points uniformly on the sphere ``|s|^2 = n``, shape (instances, k, n).
 
-    Point j of instance i depends on the seed, n, i and j only.
+    Point j of instance i depends on the seed, n, i and j only; another n, i or j is independent of it.
     """
     if instances < 1 or k < 1 or n < 2:
         raise ValueError(f"there must be an instance, a point and two spins, not {instances}, {k}, {n}")
-    draws = np.stack([generator(seed, POINTS, i).standard_normal((k, n)) for i in range(instances)])
+    draws = np.stack([generator(seed, POINTS, n, i).standard_normal((k, n)) for i in range(instances)])
     return to_sphere(torch.from_numpy(draws)).to(dtype=dtype, device=device)
 
 
