@@ -303,7 +303,7 @@ def ratio_of_means(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def ratio_of_columns(rows: ArrayLike) -> float:
-    """Return the sum of the first column over that of the second, for `resampled` with seeds of two numbers."""
+    """Return the sum of the first column over that of the second: `resampled` of seeds of two numbers."""
     first, second = np.sum(np.asarray(rows, float), axis=0)
     return float(first / second) if second else float("nan")
 

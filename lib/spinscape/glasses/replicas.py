@@ -75,9 +75,11 @@ def restarts(energies: ArrayLike, *, within: float) -> Floats:
 def hessian_edge(glass: PSpin, points: torch.Tensor) -> Floats:
     """Estimate the energy at which an instance's Hessians lose their lowest eigenvalue.
 
-    At any point the Riemannian Hessian is a random matrix minus p u times the identity.
-    Its lowest eigenvalue is zero where u is that of the random matrix over p.
-    It lies above the edge of the limiting spectrum by an amount that falls as ``n^(-2/3)``.
+    At any point the Riemannian Hessian is a random matrix minus p u times the identity, and its lowest
+    eigenvalue is zero where u is that of the random matrix over p.
+    The matrix has n - 1 rows and entries of variance p (p - 1) / n; scaled by sqrt(n / (n - 1)) it is a
+    Gaussian orthogonal matrix of its dimension, whose lowest eigenvalue approaches the edge of the limiting
+    spectrum as ``(n - 1)^(-2/3)``.
 
     Parameters
     ----------
@@ -93,7 +95,8 @@ def hessian_edge(glass: PSpin, points: torch.Tensor) -> Floats:
     """
     lowest = torch.linalg.eigvalsh(glass.hessian(points))[..., 0]
     energy = glass.energy_per_spin(points)
-    return -(lowest / glass.p + energy).mean(1).double().numpy(force=True)
+    edge = -(lowest / glass.p + energy).mean(1).double().numpy(force=True)
+    return edge * np.sqrt(glass.n / (glass.n - 1))
 
 
 def misfits(sizes: ArrayLike, values: ArrayLike) -> tuple[float, float]:
