@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from spinscape import memory
 from spinscape.glasses import _memory
 from spinscape.glasses.pspin import (
     PSpin,
@@ -265,7 +266,7 @@ def test_bad_sizes_and_points_are_refused() -> None:
 def test_sizes_that_cannot_fit_are_refused(monkeypatch) -> None:
     with pytest.raises(ValueError, match=r"at p = 6 the largest n allowed here is \d+"):
         PSpin.sample(6, 2000)
-    monkeypatch.setattr(_memory, "_machine", lambda: 2 * 8 * 100.5**3)
+    monkeypatch.setattr(memory, "_machine", lambda: 2 * 8 * 100.5**3)
     with pytest.raises(ValueError, match=r"p = 3 the largest n allowed here is 100$"):
         PSpin.sample(3, 101)
     PSpin.sample(3, 10)

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from spinscape.glasses._draws import COUPLINGS, POINTS, generator
-from spinscape.glasses._memory import available_bytes, chunk_bytes
+from spinscape.glasses._memory import chunk_bytes
+from spinscape.memory import available_bytes
 
 
 @dataclass(frozen=True, eq=False)
