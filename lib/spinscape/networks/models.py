@@ -146,8 +146,8 @@ def check_widths(
     each, there = 2 * PARAMETER_BYTES * networks, available_bytes(torch.device("cpu"))
     if each * count > there:
         raise MemoryError(
-            f"networks ({networks} of widths {list(widths)}) take {each * count / 2**30:.3g} GiB, more than there "
-            f"is: their {count:,} parameters must be at most {int(there / each):,}"
+            f"networks ({networks} of widths {list(widths)}) take {each * count / 2**30:.3g} GiB, more than "
+            f"there is: their {count:,} parameters must be at most {int(there / each):,}"
         )
 
 
