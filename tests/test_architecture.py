@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from spinscape.companion import memo
+from spinscape.landscape import architecture
 from spinscape.landscape.architecture import Design, depth_study, factorial_study, steps_to, study
 from spinscape.landscape.relief import basin_depth, basin_width, roughness
 from spinscape.landscape.surfaces import surfaces
@@ -99,6 +102,63 @@ def test_squared_error_to_labels() -> None:
     torch.testing.assert_close(one_hot_mean_squared_error(outputs, y), exact)
 
 
+def test_half_of_the_rise_is_counted_from_the_network_not_from_the_lowest_point(digits) -> None:
+    # Barely trained networks of squared error lie above other points of their planes.
+    options = OPTIONS | {"epochs": 1, "planes": 3, "extent": 2.0, "learning_rate": 1e-9}
+    found = study(digits, [Design(2, 6, loss="one_hot_mse")], **options)
+    values = found.values[0]
+    middle, lowest = values[..., 2, 2], values.min((-2, -1))
+    half = (found.depth[0] + lowest - middle) / 2
+    assert (lowest < middle).any()
+    rises = half > 0
+    np.testing.assert_array_equal(np.isnan(found.half_width[0]), ~rises)
+    exact = basin_width(values, found.axis, np.where(rises, half, 1.0)).radius
+    np.testing.assert_array_equal(found.half_width[0][rises], exact[rises])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden_layers": 0}, "hidden_layers must be an integer of at least 1"),
+        ({"width": 2.5}, "width must be an integer of at least 1"),
+        ({"width": "4"}, "width must be an integer of at least 1"),
+        ({"activation": "rulu"}, "activation must be one of"),
+        ({"loss": "mse"}, "loss must be one of"),
+        ({"hidden_layers": 1, "skip": True}, "there is only one"),
+    ],
+)
+def test_designs_that_are_none_are_refused(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Design(**({"hidden_layers": 2, "width": 3} | options))
+
+
+def test_everything_is_checked_before_anything_is_trained(digits, monkeypatch) -> None:
+    def never(*_, **__):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(architecture, "train", never)
+    small, huge = Design(1, 3), Design(2, 10**6)
+    for options in ({"grid": 4}, {"extent": np.inf}, {"planes": 0}):
+        with pytest.raises(ValueError, match="must be"):
+            study(digits, [small], **(OPTIONS | options))
+    with pytest.raises(MemoryError, match="more points than"):
+        study(digits, [small], **(OPTIONS | {"grid": 100_001}))
+    with pytest.raises(MemoryError, match="parameters must be at most"):
+        study(digits, [small, huge], **OPTIONS)
+    with pytest.raises(ValueError, match="there is only one"):
+        depth_study(digits, hidden_layers=(5, 1), parameters=3000, skip=True, **OPTIONS)
+
+
+def test_diverged_networks_have_no_measures(digits) -> None:
+    options = OPTIONS | {"epochs": 2, "optimiser": "sgd", "learning_rate": 1e18}
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = study(digits, [Design(2, 8)], **options)
+    assert found.diverged.all()
+    for name in ("width", "width_censored", "half_width", "minima", "laplacian", "train_loss", "test_loss"):
+        assert np.isnan(getattr(found, name)).all(), name
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -111,6 +171,8 @@ def test_squared_error_to_labels() -> None:
 def test_bad_input_is_refused(digits, options, message) -> None:
     with pytest.raises(ValueError, match=message):
         study(digits, [Design(1, 3)], **(OPTIONS | {"epochs": 1} | options))
+    with pytest.raises(TypeError, match="list of Design"):
+        study(digits, ["wide"], **OPTIONS)
     with pytest.raises(ValueError, match="no design"):
         study(digits, [], **OPTIONS)
     with pytest.raises(ValueError, match="classification"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spinscape.glasses import census as census_module
 from spinscape.glasses.census import CENSUS, census, enumerated
 from spinscape.glasses.critical_points import find
 from spinscape.glasses.pspin import PSpin
@@ -63,6 +64,20 @@ def test_bad_input() -> None:
         census(3, [2], instances=2).growth()
     with pytest.raises(ValueError, match="up to 14"):
         census(3, [30], instances=1)
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        census(3, [3], instances=1, seed=-1)
+
+
+def test_all_sizes_are_checked_before_anything_is_enumerated(monkeypatch) -> None:
+    def never(*_, **__):
+        raise AssertionError("enumeration began")
+
+    monkeypatch.setattr(census_module, "enumerated", never)
+    for sizes, message in (([3, 15], "up to 14"), ([3, 14.5], "whole number"), ([1, 3], "at least 2")):
+        with pytest.raises(ValueError, match=message):
+            census(3, sizes, instances=2)
+    with pytest.raises(ValueError, match=r"instances are allowed|largest n allowed"):
+        census(3, [3, 12], instances=10**9)
 
 
 def test_two_classes_that_nearly_meet_are_both_found() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from spinscape import memory
 from spinscape.companion import memo
-from spinscape.glasses import _classes, _enumeration, _homotopy
+from spinscape.glasses import _classes, _enumeration, _homotopy, critical_points
 from spinscape.glasses._eigenpairs import Tensors, certify
 from spinscape.glasses.complexity import mean_critical_points
 from spinscape.glasses.critical_points import MOST_CLASSES, find, find_by_newton
@@ -103,6 +104,49 @@ def test_two_spins_are_the_eigenvectors(n):
         gaps = 2 * (values[None] - values[:, None]) / n**0.5
         np.fill_diagonal(gaps, np.inf)
         assert np.allclose(one.smallest[::2], gaps.min(1))
+
+
+def test_matrices_that_do_not_fit_are_refused(monkeypatch):
+    glass = PSpin.sample(2, 300)
+    assert find(glass).complete.all()
+    monkeypatch.setattr(memory, "_machine", lambda: 8.0 * 16 * 200**2)
+    with pytest.raises(ValueError, match="n up to 200 is allowed"):
+        find(glass)
+
+
+def test_paths_that_turn_sharply_at_their_ends_arrive():
+    # Steps of no less than 1e-4 leave one of the 255 classes of this instance missing after all rounds.
+    draws = np.random.default_rng(np.random.SeedSequence(7002, spawn_key=(101, 46)))
+    glass = PSpin.symmetrised(torch.from_numpy(draws.standard_normal((1, 8, 8, 8))))
+    tensors = critical_points._normalised(critical_points._scaled(glass))
+    classes = _enumeration.enumerate_classes(tensors, 46, 7007, paths=4096)
+    assert classes.valid.all()
+
+
+@pytest.mark.parametrize(("n", "instances"), [(8, 12), (10, 2)])
+def test_larger_instances_are_complete(n, instances):
+    found = find(PSpin.sample(3, n, instances=instances, seed=3), seed=4)
+    assert found.complete.all()
+    assert (found.complex_count == 2**n - 1).all()
+    assert (found.kantorovich < 0.25).all()
+    assert (found.euler == 0).all()
+
+
+@pytest.mark.parametrize("apart", [1e-2, 1e-3, 3e-5])
+@pytest.mark.parametrize("real", [True, False])
+def test_classes_that_nearly_meet_are_told_to_be_real_or_not(apart, real):
+    # On the circle: tangents 2 and 0.5 + apart, 0.5 - apart, real or times i.
+    roots = np.array([2, 0.5 + apart * (1 if real else 1j), 0.5 - apart * (1 if real else 1j)])
+    cube, square, one, free = np.poly(roots).real
+    c = torch.empty(2, 2, 2, dtype=torch.float64)
+    c[0, 0, 0], c[1, 1, 1] = -2 * cube - one, square + 2 * free
+    c[0, 0, 1] = c[0, 1, 0] = c[1, 0, 0] = free
+    c[0, 1, 1] = c[1, 0, 1] = c[1, 1, 0] = -cube
+    found = find(PSpin(c[None]))
+    assert found.complete.all()
+    assert found.counts[0] == (6 if real else 2)
+    tangents = np.unique(np.round(found.points[:, 1] / found.points[:, 0], 6))
+    assert np.allclose(tangents, np.unique(roots[roots.imag == 0].real), atol=1e-6)
 
 
 def test_three_spins_on_the_circle_are_roots_of_a_cubic():
@@ -274,6 +318,18 @@ def test_start_points_are_the_eigenvectors_of_the_diagonal_tensor(p, n):
     assert overlap.max() < 1 - 1e-6
 
 
+@pytest.mark.parametrize("p", [3, 4, 6])
+def test_uniqueness_takes_the_growth_of_the_derivative(p):
+    # Along its axis a tensor of rank one has the derivative (p-1)(p-2) s^(p-3), up to s = 2 in the ball.
+    tensor = torch.zeros(1, *p * (2,), dtype=torch.float64)
+    tensor[(0, *p * (0,))] = 1
+    x = torch.tensor([[1.0, 0.0]], dtype=torch.complex128)
+    _, _, alone = certify(Tensors(tensor).to(torch.complex128), x, torch.zeros(1, dtype=torch.int64), [1])
+    bordered = np.array([[p - 2, 0, -1], [0, -1, 0], [1, 0, 0]])
+    inverse = np.linalg.norm(np.linalg.inv(bordered), 2)
+    assert 0.1 < float(alone) * inverse * (p - 1) * (p - 2) * 2 ** (p - 3) <= 1
+
+
 def test_classes_are_compared_up_to_a_factor():
     random = torch.Generator().manual_seed(1)
     x = torch.randn(1, 300, 4, dtype=torch.complex128, generator=random)
@@ -304,11 +360,16 @@ def test_sizes_that_are_too_big_are_refused(p, n, allowed):
 
 def test_bad_input_is_refused():
     glass = PSpin.sample(3, 3, instances=2)
-    with pytest.raises(ValueError, match="seed must not be negative"):
+    with pytest.raises(ValueError, match="seed must be a whole number"):
         find(glass, seed=-1)
-    for wrong in ({"starts": 0}, {"most": 0}, {"patience": 0.0}):
-        with pytest.raises(ValueError, match="must be positive"):
+    for seed in (None, 1.5, "1"):
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            find(glass, seed=seed)
+    for wrong in ({"starts": 0}, {"most": 0}, {"patience": 0.0}, {"patience": float("nan")}, {"starts": 1.5}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
             find_by_newton(glass, **wrong)
+    with pytest.raises(ValueError, match="are allowed here"):
+        find_by_newton(glass, starts=10**13)
     with pytest.raises(TypeError, match="PSpin"):
         find(glass.couplings)
     found = find(glass)

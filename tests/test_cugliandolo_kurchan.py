@@ -83,6 +83,13 @@ def test_descent_tends_to_the_threshold(p: int) -> None:
     assert seen.energy[-1] > threshold
 
 
+def test_noise_keeps_the_third_order() -> None:
+    # Without the term for the kink of C at equal times the ratio falls to 5 at these steps, and on to 4.
+    steps = (1 / 80, 1 / 160, 1 / 320)
+    energies = [descent_curve(3, time=1, step=h, temperature=2.0).energy[-1] for h in steps]
+    assert (energies[0] - energies[1]) / (energies[1] - energies[2]) > 6.5
+
+
 @pytest.mark.parametrize(("p", "temperature"), [(2, 2.5), (3, 2.0), (4, 1.5)])
 def test_hot_dynamics_reach_equilibrium(p: int, temperature: float) -> None:
     seen = descent_curve(p, time=8, step=0.025, temperature=temperature)
@@ -91,8 +98,12 @@ def test_hot_dynamics_reach_equilibrium(p: int, temperature: float) -> None:
 
 
 def test_bad_calls_are_refused() -> None:
-    with pytest.raises(ValueError, match="p must be at least 2"):
+    with pytest.raises(ValueError, match="p must be a whole number of at least 2"):
         descent_curve(1, time=1)
+    with pytest.raises(ValueError, match="p must be a whole number"):
+        descent_curve(2.5, time=1)
+    with pytest.raises(ValueError, match="temperature finite"):
+        descent_curve(3, time=1, temperature=np.inf)
     for options in ({"time": 0}, {"time": 1, "step": 0}, {"time": 1, "temperature": -1}, {"time": np.inf}):
         with pytest.raises(ValueError, match="positive"):
             descent_curve(3, **options)

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 
 from spinscape.glasses import _memory
 from spinscape.glasses._basins import third_derivative_bound
-from spinscape.glasses._flow import largest_curvature
+from spinscape.glasses._flow import excess, largest_curvature
 from spinscape.glasses._pairs import Pairs
 from spinscape.glasses.cugliandolo_kurchan import descent_curve
 from spinscape.glasses.descent import annealed_langevin, gradient_descent, langevin, relax
@@ -203,6 +203,35 @@ def test_slow_annealing_goes_below_descent() -> None:
     assert (other.energy != quick.energy).any()
 
 
+@pytest.mark.parametrize("factor", [5.0, 100.0])
+def test_larger_couplings_take_shorter_steps(factor: float) -> None:
+    glass, starts = PSpin.sample(3, 12, instances=3, seed=4), random_points(3, 4, 12, seed=5)
+    times = np.linspace(0, 3, 31)
+    large = PSpin(factor * glass.couplings)
+    plain = gradient_descent(glass, starts, times=times)
+    seen = gradient_descent(large, starts, times=times / factor)
+    assert (np.diff(seen.energy) <= 1e-9).all()
+    np.testing.assert_allclose(seen.energy, factor * plain.energy, atol=2e-2 * factor)
+    assert relax(large, starts).converged.all()
+    with pytest.raises(ValueError, match="step must be positive and at most"):
+        gradient_descent(large, starts, times=times, step=0.1)
+
+
+def test_standard_couplings_keep_their_step() -> None:
+    for p, n in ((2, 3), (3, 2), (3, 20), (5, 4)):
+        assert excess(PSpin.sample(p, n, instances=200, seed=6)) == 1
+
+
+def test_an_energy_that_rises_is_told() -> None:
+    # All of the norm in one direction: its curvature is far above that of standard couplings.
+    axis = torch.nn.functional.normalize(random_points(1, 1, 60, seed=1)[0, 0], dim=0)
+    spike = torch.einsum("i,j,k->ijk", axis, axis, axis) * 60**1.5
+    glass = PSpin.symmetrised(spike[None])
+    starts = to_sphere(60**0.5 * axis + random_points(1, 5, 60, seed=2))
+    with pytest.raises(ValueError, match="an energy rose"):
+        gradient_descent(glass, -starts, times=[5.0])
+
+
 def test_bad_calls_are_refused() -> None:
     glass, starts = PSpin.sample(3, 5), random_points(1, 2, 5)
     for times in ([], [1.0, 0.5], [-1.0], [np.inf], [[0.0]], [1.0, 1.0]):
@@ -217,9 +246,13 @@ def test_bad_calls_are_refused() -> None:
     for options in ({"temperature": 0.0, "time": 1.0}, {"temperature": 1.0, "time": 0.0}):
         with pytest.raises(ValueError, match="positive"):
             annealed_langevin(glass, starts, **options)
-    for options in ({"tolerance": 0.0}, {"steps": 0}):
-        with pytest.raises(ValueError, match="positive"):
+    for options in ({"tolerance": 0.0}, {"tolerance": np.inf}, {"steps": 0}, {"steps": 1.5}):
+        with pytest.raises(ValueError, match=next(iter(options))):
             relax(glass, starts, **options)
+    with pytest.raises(ValueError, match="temperature must be finite"):
+        langevin(glass, starts, times=[1.0], temperature=np.inf)
+    with pytest.raises(ValueError, match="couplings are too large"):
+        relax(PSpin(1e300 * glass.couplings), starts)
     for call in (relax, lambda g, s: gradient_descent(g, s, times=[1.0])):
         with pytest.raises(ValueError, match="sphere"):
             call(glass, 2 * starts)

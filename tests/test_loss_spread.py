@@ -142,6 +142,8 @@ def test_equal_losses_have_no_rank() -> None:
     [
         (lambda: loss_spread(load("digits"), [8, 4]), "rising numbers of units"),
         (lambda: loss_spread(load("digits"), []), "rising numbers of units"),
+        (lambda: loss_spread(load("digits"), [-3, 2]), "positive integers"),
+        (lambda: loss_spread(load("digits"), [2.5, 4]), "rising numbers of units"),
         (lambda: loss_spread(load("digits"), [4], networks=1), "at least 2 networks"),
         (lambda: narrowing(np.ones((2, 5)), [1, 2, 3]), "samples"),
         (lambda: narrowing(np.ones((2, 5)), [2, 1]), "positive and rise"),
@@ -155,3 +157,8 @@ def test_equal_losses_have_no_rank() -> None:
 def test_refuses(call, message) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_sizes_that_do_not_fit_are_refused_before_training() -> None:
+    with pytest.raises(MemoryError, match="parameters must be at most"):
+        loss_spread(load("digits"), [2, 10**9], epochs=10**6)

@@ -35,7 +35,19 @@ def test_minima_of_one_instance_are_not_independent() -> None:
     assert found.spread.high - found.spread.low > 0.1
 
 
+def test_too_few_minima_have_no_spread() -> None:
+    for count in (0, 1):
+        found = tradeoff(3, np.zeros(count, int), -np.ones(count), np.ones(count), instances=2)
+        assert np.isnan([float(found.spread), float(found.slope)]).all()
+        assert float(found.minima) == count / 2
+    same = tradeoff(3, np.zeros(4, int), -np.ones(4), np.arange(1.0, 5), instances=2)
+    assert float(same.spread) == 0
+    assert np.isnan(float(same.slope))
+
+
 def test_bad_input() -> None:
+    with pytest.raises(ValueError, match="must be finite"):
+        tradeoff(3, np.zeros(2, int), np.array([0, np.nan]), np.ones(2), instances=1)
     with pytest.raises(ValueError, match="one entry per minimum"):
         tradeoff(3, np.zeros(2, int), np.zeros(3), np.zeros(3), instances=1)
     with pytest.raises(ValueError, match="numbered 0 to 1"):

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from spinscape import memory
+from spinscape.networks import models
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import outputs
 from spinscape.networks.forward import Forward, is_stackable, one_by_one_forward, stacked_forward
@@ -52,6 +54,10 @@ def test_mlp_agrees_with_scikit_learn():
         ({"widths": [3]}, "at least two positive"),
         ({"widths": [3, 0]}, "positive integers"),
         ({"widths": [3, 2.5, 1]}, "positive integers"),
+        ({"widths": [3, float("nan"), 1]}, "positive integers"),
+        ({"widths": None}, "positive integers"),
+        ({"widths": [3, 4, 2], "skip": True}, "two hidden layers of one width in a row"),
+        ({"widths": [4, 4, 3, 3], "skip": True}, "two hidden layers of one width in a row"),
         ({"widths": [3, 2], "activation": "rulu"}, "activation must be one of"),
         ({"widths": [3, 2], "initialisation": "he"}, "initialisation must be one of"),
     ],
@@ -250,3 +256,12 @@ def test_equal_width_is_the_nearest():
             assert equal_width(features, classes, layers, budget) == best
     with pytest.raises(ValueError, match="hidden_layers must be a positive"):
         equal_width(4, 2, 0, 100)
+
+
+def test_networks_that_do_not_fit_are_refused_before_they_are_made(monkeypatch):
+    with pytest.raises(MemoryError, match="more than there is"):
+        mlp([10**9, 10**9])
+    monkeypatch.setattr(memory, "_machine", lambda: 8.0 * 3 * 100)
+    models.check_widths([9, 10], networks=3)
+    with pytest.raises(MemoryError, match=r"their 110 parameters must be at most 100$"):
+        models.check_widths([10, 10], networks=3)

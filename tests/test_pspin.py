@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from spinscape import memory
 from spinscape.glasses import _memory
 from spinscape.glasses.pspin import (
     PSpin,
@@ -217,6 +218,7 @@ def bad_couplings() -> dict[str, tuple[torch.Tensor, type[Exception], str]]:
     nan, inf, skew = good.clone(), good.clone(), good.clone()
     nan[0, 1, 2, 3], inf[0, 0, 0, 0] = float("nan"), float("-inf")
     skew[0, 0, 1, 2] += 1e-6
+    half = torch.randn(good.shape, dtype=good.dtype, generator=torch.Generator().manual_seed(1))
     return {
         "one axis": (torch.ones(2, 4), ValueError, "p >= 2"),
         "one spin": (torch.ones(2, 1, 1), ValueError, "n >= 2"),
@@ -225,6 +227,7 @@ def bad_couplings() -> dict[str, tuple[torch.Tensor, type[Exception], str]]:
         "integers": (torch.ones(1, 3, 3, dtype=torch.int64), TypeError, "real"),
         "complex": (torch.ones(1, 3, 3, dtype=torch.complex128), TypeError, "real"),
         "array": (np.ones((1, 3, 3)), TypeError, "tensor"),
+        "asymmetric in its last axes": (good + half + half.transpose(1, 2), ValueError, "axes 1 and 2"),
         "nan": (nan, ValueError, "finite"),
         "inf": (inf, ValueError, "finite"),
         "asymmetric": (skew, ValueError, "symmetric"),
@@ -236,7 +239,7 @@ def test_bad_couplings_are_refused(name: str) -> None:
     couplings, kind, words = bad_couplings()[name]
     with pytest.raises(kind, match=words):
         PSpin(couplings)
-    if name != "asymmetric":
+    if not name.startswith("asymmetric"):
         with pytest.raises(kind):
             PSpin.symmetrised(couplings)
 
@@ -258,14 +261,25 @@ def test_bad_sizes_and_points_are_refused() -> None:
             call(float("nan") * points)
     with pytest.raises(ValueError, match="times"):
         glass.contract(points, 4)
-    with pytest.raises(ValueError, match="two spins"):
+    with pytest.raises(ValueError, match="n must be a whole number of at least 2"):
         random_points(1, 1, 1)
 
 
 def test_sizes_that_cannot_fit_are_refused(monkeypatch) -> None:
     with pytest.raises(ValueError, match=r"at p = 6 the largest n allowed here is \d+"):
         PSpin.sample(6, 2000)
-    monkeypatch.setattr(_memory, "_machine", lambda: 2 * 8 * 100.5**3)
+    for p, n in ((1000, 10), (3, 10**200)):
+        with pytest.raises(ValueError, match=r"allowed here is \d+$"):
+            PSpin.sample(p, n)
+    monkeypatch.setattr(memory, "_machine", lambda: 2 * 8 * 100.5**3)
+    with pytest.raises(ValueError, match=r"at n = 10 the largest p allowed here is 6$"):
+        PSpin.sample(1000, 10)
+    with pytest.raises(ValueError, match=r"at p = 3 and n = 10 at most 2029 instances are allowed here$"):
+        PSpin.sample(3, 10, instances=10**6)
+    with pytest.raises(ValueError, match=r"at most \d+ are allowed here$"):
+        random_points(10, 10**6, 100)
+    with pytest.raises(ValueError, match=r"at most \d+ are allowed here$"):
+        energy_slice(PSpin.sample(3, 10), grid=10**5)
     with pytest.raises(ValueError, match=r"p = 3 the largest n allowed here is 100$"):
         PSpin.sample(3, 101)
     PSpin.sample(3, 10)

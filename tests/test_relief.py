@@ -79,6 +79,24 @@ def test_width_where_the_surface_is_not_finite() -> None:
     assert found.censored == 0
 
 
+def test_width_of_a_surface_that_is_none() -> None:
+    nothing = np.full_like(A, np.nan)
+    centre, corner, below = A**2 + B**2, A**2 + B**2, A**2 + B**2
+    centre[20, 20], corner[0, 0], below[3, 3] = np.inf, np.nan, -np.inf
+    found = basin_width(np.stack([nothing, centre, corner, below, A**2 + B**2]), AXIS, 0.5)
+    assert np.isnan(found.radius).tolist() == [True, True, True, True, False]
+    assert np.isnan(found.censored).tolist() == [True, True, True, True, False]
+
+
+def test_minima_and_shares_of_a_surface_that_is_none() -> None:
+    broken = np.cos(2 * np.pi * A) + np.cos(2 * np.pi * B)
+    whole = broken.copy()
+    broken[0, 0] = np.nan
+    assert np.isnan(local_minima(np.stack([broken, np.full_like(A, np.inf), whole]))).tolist() == [1, 1, 0]
+    assert np.isnan(roughness(np.stack([broken, whole]), AXIS).minima).tolist() == [True, False]
+    assert np.isnan(negative_share(np.stack([broken, whole]))).tolist() == [True, False]
+
+
 def test_depth() -> None:
     bowl = np.minimum(A**2 + B**2, 0.5)
     assert basin_depth(np.stack([bowl, 3 * bowl + 1])).tolist() == pytest.approx([0.5, 1.5])
@@ -97,6 +115,9 @@ def test_depth() -> None:
         (lambda: basin_width(A[:40, :40], AXIS[:40], 0.1), "symmetric"),
         (lambda: local_minima(np.ones(3)), "at least 3"),
         (lambda: local_minima(A, margin=-1), "margin"),
+        (lambda: local_minima(A, margin=np.nan), "margin"),
+        (lambda: negative_share(AXIS), r"shape \(\.\.\., G, G\)"),
+        (lambda: negative_share(A, tolerance=-1), "tolerance"),
         (lambda: basin_depth(np.ones((3, 4))), "at least 3"),
     ],
 )

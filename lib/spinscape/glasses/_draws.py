@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from spinscape.glasses._arguments import whole
+
 COUPLINGS, POINTS, THERMAL = 101, 102, 103
 HOMOTOPY, NEWTON = 121, 122
 """What random numbers are drawn for."""
@@ -22,5 +24,11 @@ def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
         `COUPLINGS`, `POINTS`, `THERMAL`, `HOMOTOPY` or `NEWTON`.
     *which
         Further numbers, such as order, number of spins, instance and start.
+
+    Raises
+    ------
+    ValueError
+        If the seed is no whole number of at least 0.
     """
+    seed = whole(seed, "seed", 0)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *which)))

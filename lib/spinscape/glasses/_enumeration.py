@@ -178,12 +178,26 @@ def _polish(tensors: Tensors, x: Tensor, arrived: Tensor, instance: Tensor) -> t
 def _add(
     found: Classes, which: Tensor, x: Tensor, good: Tensor, kantorovich: Tensor, uniqueness: Tensor
 ) -> Tensor:
-    """Add the new ones of the classes x (m, A, n), and their complex conjugates, to the instances `which`.
+    """Add the new ones among the ends of paths, and their complex conjugates, to what is found.
+
+    Parameters
+    ----------
+    found
+        What is found of all instances; changed in place.
+    which
+        Numbers of the m instances that the paths lead to, shape (m,).
+    x
+        Ends of the A paths of each of them, unit vectors, (m, A, n).
+    good
+        Which ends are proved to be classes, (m, A).
+    kantorovich, uniqueness
+        Of the ends, as in `Classes`, (m, A).
 
     Returns
     -------
     Tensor
-        Which paths failed, or ended where another did, (m, A).
+        Which paths have no good end, or end where another of them does, (m, A); all of those that
+        share an end, as any of them may have jumped.
     """
     near = _classes.nearest_earlier(x, good)
     twice = good & (near <= _classes.SAME**2)

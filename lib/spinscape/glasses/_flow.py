@@ -11,10 +11,14 @@ from torch import Tensor
 
 from spinscape.glasses._draws import THERMAL, generator
 from spinscape.glasses._pairs import Pairs
-from spinscape.glasses.pspin import to_sphere
+from spinscape.glasses.pspin import PSpin, to_sphere
 
 NOISE_BYTES = 2**25
 """Memory that normals drawn ahead may take."""
+
+
+NORM_SPARE = 6.0
+"""By how much the norm of standard couplings may exceed its typical value: once in 10^8 instances."""
 
 
 def largest_curvature(p: int) -> float:
@@ -27,27 +31,51 @@ def largest_curvature(p: int) -> float:
     return p * ground + 2 * math.sqrt(p * (p - 1))
 
 
-def stable_step(p: int, step: float | None, default: float) -> float:
+def excess(glass: PSpin) -> float:
+    """Return how many times larger than standard couplings those of an instance are at most, at least 1.
+
+    The squared norm of standard couplings is chi-squared with as many degrees of freedom as there are
+    different couplings, so that a norm `NORM_SPARE` above the root of that number is as good as excluded;
+    below it the answer is 1 exactly, and an instance's step does not depend on those beside it.
+    """
+    standard = math.sqrt(math.comb(glass.n + glass.p - 1, glass.p))
+    norm = float(torch.linalg.vector_norm(glass.couplings.flatten(1), dim=1).max())
+    return max(1.0, (norm - NORM_SPARE) / standard)
+
+
+def stable_step(glass: PSpin, step: float | None, default: float) -> float:
     """Return `step`, or `default` over the largest curvature, and check it.
 
     Raises
     ------
     ValueError
-        If the step is not positive or above one over the largest curvature.
+        If the step is not positive or above one over the largest curvature, or the couplings are so large
+        that their squares are not finite.
     """
-    largest = 1 / largest_curvature(p)
+    largest = 1 / (largest_curvature(glass.p) * excess(glass))
+    if not largest > 0:
+        raise ValueError("couplings are too large for a descent: the sum of their squares must be finite")
     if step is None:
         return default * largest
     if not 0 < step <= largest:
-        raise ValueError(f"at p = {p} the step must be positive and at most {largest:.3g}, not {step}")
+        raise ValueError(
+            f"at p = {glass.p} and with these couplings the step must be positive and at most {largest:.3g}, "
+            f"not {step}"
+        )
     return step
 
 
-def flow(pairs: Pairs, points: Tensor, step: float) -> Tensor:
-    """One step of Heun's method for ``ds/dt = -grad H``, then back to the sphere; points on the sphere."""
-    first = pairs.energy_and_gradient(points)[1]
+def flow(pairs: Pairs, points: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """Take one step of Heun's method for ``ds/dt = -grad H``, then go back to the sphere.
+
+    Returns
+    -------
+    tuple of Tensor
+        The points after it, (I, K, n), and their energies before it, (I, K).
+    """
+    energy, first = pairs.energy_and_gradient(points)
     second = pairs.energy_and_gradient(to_sphere(points - step * first))[1]
-    return to_sphere(points - step / 2 * (first + second))
+    return to_sphere(points - step / 2 * (first + second)), energy
 
 
 def diffuse(points: Tensor, temperature: float, time: float, noise: Tensor) -> Tensor:

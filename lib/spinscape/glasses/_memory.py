@@ -1,10 +1,6 @@
-"""How much memory is there, so that sizes that cannot fit are refused before anything is allocated."""
+"""How much memory a chunk of points or Hessians may take."""
 
 from __future__ import annotations
-
-import contextlib
-import os
-from pathlib import Path
 
 import torch
 
@@ -12,34 +8,6 @@ CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 2**28}
 """Working memory of one chunk: what the cache of a core holds, or what fills a GPU."""
 
 
-def available_bytes(device: torch.device) -> float:
-    """Return the memory that can still be had: a GPU's own, else the machine's or the container's.
-
-    Infinite where the system does not tell.
-    """
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    return min(_machine(), _container())
-
-
 def chunk_bytes(device: torch.device) -> int:
     """Return how much memory a chunk may take for its temporaries."""
     return CHUNK_BYTES.get(device.type, CHUNK_BYTES["cpu"])
-
-
-def _machine() -> float:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024.0 * int(line.split()[1])
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return float("inf")
-
-
-def _container() -> float:
-    folder = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):
-        limit, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
-        return float(limit - used)
-    return float("inf")

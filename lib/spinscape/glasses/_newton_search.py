@@ -20,6 +20,9 @@ Measured share of the starts that meet the least met point: at p = 3, n = 8 full
 steps of .35 give .0004; at p = 4, n = 4 they give .0003 and .0017.
 """
 
+HELD_BYTES = 2**26
+"""Memory that the Jacobians of the starts followed at once may take."""
+
 MEETINGS = 5
 """How often every point must have been met before a search may end."""
 
@@ -41,11 +44,18 @@ def search(
     system, random = Tensors(tensors), generator(seed, NEWTON, which)
     known = tensors.new_empty(0, system.n)
     met = torch.empty(0, dtype=torch.int64, device=tensors.device)
+    at_once = max(1, HELD_BYTES // (8 * max(system.n**2, system.weights.shape[1])))
     tried = last = 0
     while tried < most:
         draws = torch.from_numpy(random.standard_normal((starts, system.n)))
         halves = unit(draws.to(tensors.device)).tensor_split(len(LONGEST))
-        ends = torch.cat([_descend(system, x, step) for x, step in zip(halves, LONGEST, strict=True)])
+        ends = torch.cat(
+            [
+                _descend(system, part, step)
+                for x, step in zip(halves, LONGEST, strict=True)
+                for part in x.split(at_once)
+            ]
+        )
         tried += starts
         if not len(ends):
             break

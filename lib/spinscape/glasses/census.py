@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from spinscape import statistics
+from spinscape.glasses._arguments import whole
 from spinscape.glasses.complexity import mean_critical_points
-from spinscape.glasses.critical_points import CriticalPoints, find
-from spinscape.glasses.pspin import PSpin
+from spinscape.glasses.critical_points import CriticalPoints, check_size, find
+from spinscape.glasses.pspin import PSpin, check_fits
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -121,6 +122,9 @@ def census(
     ordered = sorted(set(sizes))
     if not ordered:
         raise ValueError("a census needs at least one size")
+    for n in ordered:
+        check_size(p, n)
+        check_fits(p, n, whole(instances, "instances", 1), torch.float64, torch.device(device))
     found = [enumerated(p, n, instances=instances, seed=seed, device=device) for n in ordered]
     largest = ordered[-1]
     return Census(
@@ -150,6 +154,7 @@ def enumerated(
     device: str | torch.device = "cpu",
 ) -> CriticalPoints:
     """Enumerate all critical points of the instances that a `census` of this seed has at this size."""
+    seed = whole(seed, "seed", 0)
     own = np.random.SeedSequence(seed, spawn_key=(CENSUS, p, n)).generate_state(1)[0]
     glass = PSpin.sample(p, n, instances=instances, seed=int(own), device=device)
     return find(glass, seed=int(own))

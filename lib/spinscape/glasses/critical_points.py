@@ -13,6 +13,7 @@ For odd p the point -s has energy -u and index n-1-k where s has u and k; for ev
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,11 +23,13 @@ from torch import Tensor
 
 from spinscape import progress
 from spinscape.glasses import _classes
+from spinscape.glasses._arguments import whole
 from spinscape.glasses._eigenpairs import Tensors
 from spinscape.glasses._enumeration import enumerate_classes, expected_classes
 from spinscape.glasses._newton_search import search
 from spinscape.glasses._real_points import landscape
-from spinscape.glasses.pspin import PSpin
+from spinscape.glasses.pspin import PSpin, check_points
+from spinscape.memory import available_bytes
 
 MOST_CLASSES = 20_000
 """Complex classes per instance up to which `find` starts; p = 3 to n = 14, p = 4 to 9, p = 5 to 7."""
@@ -194,7 +197,8 @@ def find(glass: PSpin, *, seed: int = 0) -> CriticalPoints:
     Raises
     ------
     ValueError
-        If an instance has too many complex classes (`MOST_CLASSES`) or the seed is negative.
+        If an instance has too many complex classes (`MOST_CLASSES`), eigenvectors at p = 2 do not fit in
+        memory, or the seed is negative.
 
     Examples
     --------
@@ -203,6 +207,8 @@ def find(glass: PSpin, *, seed: int = 0) -> CriticalPoints:
     (array([15, 15]), True)
     """
     expected = _check(glass, seed)
+    if glass.p == 2:
+        _check_matrices(glass)
     at_once = max(1, HELD // expected)
     parts = []
     with progress.bar("critical points", len(glass)) as bar:
@@ -248,8 +254,10 @@ def find_by_newton(
         `starts`, `patience` or `most` is not positive.
     """
     _check(glass, seed)
-    if starts < 1 or most < 1 or patience <= 0:
-        raise ValueError(f"starts, most and patience must be positive, not {starts}, {most}, {patience}")
+    starts, most = whole(starts, "starts", 1), whole(most, "most", 1)
+    if not patience > 0:
+        raise ValueError(f"patience must be positive, not {patience}")
+    check_points(1, starts, glass.n, glass.device, copies=8)
     parts = []
     with progress.bar("Newton searches", len(glass)) as bar:
         for i in range(len(glass)):
@@ -264,16 +272,43 @@ def _check(glass: PSpin, seed: int) -> int:
     """Refuse what would take too long and return the number of complex classes."""
     if not isinstance(glass, PSpin):
         raise TypeError(f"critical points are those of a PSpin, not of a {type(glass).__name__}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, and is {seed}")
-    expected = expected_classes(glass.p, glass.n)
-    if expected > MOST_CLASSES:
-        allowed = max(n for n in range(1, glass.n) if expected_classes(glass.p, n) <= MOST_CLASSES)
+    whole(seed, "seed", 0)
+    return check_size(glass.p, glass.n)
+
+
+def check_size(p: int, n: int) -> int:
+    """Refuse an order and a size whose critical points are too many, and return the number of classes.
+
+    Raises
+    ------
+    ValueError
+        It names the largest n allowed for this p.
+    """
+    p, n = whole(p, "p", 2), whole(n, "n", 2)
+    allowed = MOST_CLASSES if p == 2 else int(math.log(MOST_CLASSES * (p - 2) + 1, p - 1) + 1e-9)
+    if n > allowed:
+        known = f"{expected_classes(p, n)}" if n * math.log(p) < 50 else "very many"
         raise ValueError(
-            f"at p = {glass.p} and n = {glass.n} an instance has {expected} complex critical points; "
+            f"at p = {p} and n = {n} an instance has {known} complex critical points; "
             f"at most {MOST_CLASSES} can be enumerated, which at this p allows n up to {allowed}"
         )
-    return expected
+    return expected_classes(p, n)
+
+
+def _check_matrices(glass: PSpin) -> None:
+    """Refuse matrices whose eigenvectors do not fit in memory."""
+
+    def needed(n: int) -> float:
+        # Twelve matrices for each instance worked on at once, four of what is returned for all.
+        return 8.0 * n**2 * (12 * min(len(glass), max(1, HELD // n)) + 4 * len(glass))
+
+    there = available_bytes(torch.device("cpu"))
+    if needed(glass.n) > there:
+        allowed = bisect_right(range(glass.n), there, key=needed) - 1
+        raise ValueError(
+            f"eigenvectors of {len(glass)} matrices of {glass.n} spins take {needed(glass.n) / 2**30:.3g} "
+            f"GiB, more than there is: n up to {allowed} is allowed for so many"
+        )
 
 
 def _scaled(glass: PSpin) -> Tensor:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spinscape.glasses._arguments import whole
 from spinscape.progress import track
 
 Floats = NDArray[np.float64]
@@ -75,11 +76,11 @@ def descent_curve(p: int, *, time: float, step: float = 0.05, temperature: float
     -----
     The predictor and corrector of Adams in t for all t' at once, Gregory's rule for the integrals.
     """
-    if p < 2:
-        raise ValueError(f"p must be at least 2, not {p}")
-    if not (time > 0 and step > 0 and math.isfinite(time) and temperature >= 0):
+    p = whole(p, "p", 2)
+    if not (time > 0 and step > 0 and math.isfinite(time) and 0 <= temperature < math.inf):
         raise ValueError(
-            f"time and step must be positive, temperature not negative, not {time}, {step}, {temperature}"
+            f"time and step must be positive, temperature finite and not negative, not {time}, {step}, "
+            f"{temperature}"
         )
     largest = 1 / (temperature + 4 * math.sqrt(p * (p - 1)))
     if step > largest:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spinscape.glasses._arguments import whole
 from spinscape.glasses._basins import certified, first_columns, polish, third_derivative_bound
 from spinscape.glasses._flow import diffuse, flow, stable_step, thermal_noise
 from spinscape.glasses._pairs import Pairs
@@ -99,7 +100,8 @@ def gradient_descent(
     Raises
     ------
     ValueError
-        If times do not increase from 0 or later, the step is not stable, or a start is off the sphere.
+        If times do not increase from 0 or later, the step is not stable, an energy rises, or a start is
+        off the sphere.
     """
     return langevin(glass, starts, times=times, temperature=0.0, step=step)
 
@@ -140,19 +142,29 @@ def langevin(
         raise ValueError("times must be a list of numbers")
     if when[0] < 0 or (np.diff(when) <= 0).any():
         raise ValueError("times must increase, from 0 or later")
-    if not temperature >= 0:
-        raise ValueError(f"temperature must not be negative, not {temperature}")
-    step = stable_step(glass.p, step, 0.25 if temperature else 0.5)
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"temperature must be finite and not negative, not {temperature}")
+    step = stable_step(glass, step, 0.25 if temperature else 0.5)
     points = glass.on_sphere(starts)
     pairs, noise = Pairs(glass), thermal_noise(points, glass.p, seed)
     rows: list[tuple[Tensor, Tensor]] = []
+    slack = torch.finfo(glass.dtype).eps ** 0.5 * glass.n
+    before, rose = torch.full_like(points[..., 0], torch.inf), torch.zeros((), device=points.device)
     counts = np.ceil(np.diff(when, prepend=0.0) / step - 1e-9).astype(int)
     with bar("descent", int(counts.sum())) as shown:
         for count, span in zip(counts, np.diff(when, prepend=0.0), strict=True):
             for _ in range(count):
-                points = _langevin_step(pairs, points, temperature, span / count, noise)
+                if temperature:
+                    points = _langevin_step(pairs, points, temperature, span / count, noise)
+                else:
+                    points, energy = flow(pairs, points, span / count)
+                    rose, before = rose + (energy > before + slack).any(), energy
                 shown.update()
             energy, gradient = pairs.energy_and_gradient(points)
+            if not temperature and bool(rose + (energy > before + slack).any()):
+                raise ValueError(
+                    f"an energy rose on its way down: steps of {step:.3g} are too long for these couplings"
+                )
             rows.append((energy / glass.n, _size(gradient)))
     return Descent(
         times=when,
@@ -190,9 +202,9 @@ def annealed_langevin(
     ValueError
         As `langevin`, and if temperature or time is not positive.
     """
-    if not (temperature > 0 and 0 < time < np.inf):
-        raise ValueError(f"temperature and time must be positive, not {temperature} and {time}")
-    step = stable_step(glass.p, step, 0.25)
+    if not (0 < temperature < np.inf and 0 < time < np.inf):
+        raise ValueError(f"temperature and time must be positive and finite, not {temperature} and {time}")
+    step = stable_step(glass, step, 0.25)
     points = glass.on_sphere(starts)
     pairs, noise = Pairs(glass), thermal_noise(points, glass.p, seed)
     count = int(np.ceil(time / step - 1e-9))
@@ -240,11 +252,12 @@ def relax(
     below ``m^2 / (8 K)`` is the certificate; K = p^3 max|H| / n^{3/2}, and max|H| is bounded by the
     largest singular value of the couplings as an n x n^{p-1} matrix.
     """
-    step = stable_step(glass.p, step, 1.0)
+    step = stable_step(glass, step, 1.0)
     if tolerance is None:
         tolerance = 1e-9 if glass.dtype == torch.float64 else 1e-4
-    if not tolerance > 0 or steps < 1:
-        raise ValueError(f"tolerance and steps must be positive, not {tolerance} and {steps}")
+    steps = whole(steps, "steps", 1)
+    if not 0 < tolerance < np.inf:
+        raise ValueError(f"tolerance must be positive and finite, not {tolerance}")
     points = glass.on_sphere(starts).clone()
     taken, safe = _descend(glass, points, tolerance, step, steps)
     points, smallest = polish(glass, points, safe)
@@ -312,10 +325,8 @@ def _descend(
 def _langevin_step(
     pairs: Pairs, points: Tensor, temperature: float, step: float, noise: Iterator[Tensor]
 ) -> Tensor:
-    if temperature == 0:
-        return flow(pairs, points, step)
     points = diffuse(points, temperature, step / 2, next(noise))
-    return diffuse(flow(pairs, points, step), temperature, step / 2, next(noise))
+    return diffuse(flow(pairs, points, step)[0], temperature, step / 2, next(noise))
 
 
 def _size(gradient: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ class Tradeoff:
     slope
         Least-squares slope of the smallest Hessian eigenvalue, in units of the semicircle's radius
         ``2 sqrt(p (p - 1))``, on the energy in units of E_inf: narrow minima have a large eigenvalue.
+        As `spread` NaN with fewer than two minima, or if all are of one energy.
     minima
         Mean number of minima of an instance.
     """
@@ -67,10 +68,12 @@ def tradeoff(
     Raises
     ------
     ValueError
-        If lengths differ or an instance is out of range.
+        If lengths differ, a value is not finite or an instance is out of range.
     """
     if not len(instance) == len(energy) == len(smallest):
         raise ValueError("instance, energy and smallest must have one entry per minimum")
+    if not (np.isfinite(energy).all() and np.isfinite(smallest).all()):
+        raise ValueError("energies and smallest eigenvalues must be finite")
     if len(instance) and not 0 <= instance.min() <= instance.max() < instances:
         raise ValueError(f"instances are numbered 0 to {instances - 1}")
     depth = energy / threshold_energy(p)
@@ -84,9 +87,10 @@ def tradeoff(
 
 
 def _spread(rows: Sequence[Floats]) -> float:
-    return float(np.std(np.concatenate(rows, axis=1)[0], ddof=1))
+    depth = np.concatenate(rows, axis=1)[0]
+    return float(np.std(depth, ddof=1)) if len(depth) > 1 else float("nan")
 
 
 def _slope(rows: Sequence[Floats]) -> float:
     depth, width = np.concatenate(rows, axis=1)
-    return float(np.polyfit(depth, width, 1)[0])
+    return float(np.polyfit(depth, width, 1)[0]) if len(set(depth.tolist())) > 1 else float("nan")

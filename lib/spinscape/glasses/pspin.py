@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spinscape.glasses._arguments import whole
 from spinscape.glasses._draws import COUPLINGS, POINTS, generator
-from spinscape.glasses._memory import available_bytes, chunk_bytes
+from spinscape.glasses._memory import chunk_bytes
+from spinscape.memory import available_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +90,10 @@ class PSpin:
         Raises
         ------
         ValueError
-            If p, n or `instances` is too small, or the couplings do not fit in memory.
+            If p, n, `instances` or the seed is no whole number or too small, or the couplings do not fit
+            in memory.
         """
-        if p < 2 or n < 2 or instances < 1:
-            raise ValueError(
-                f"p and n must be at least 2 and instances at least 1, not {p}, {n}, {instances}"
-            )
+        p, n, instances = whole(p, "p", 2), whole(n, "n", 2), whole(instances, "instances", 1)
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, not {dtype}")
         place = torch.device(device)
@@ -317,9 +317,14 @@ def random_points(
     """Draw points uniformly on the sphere ``|s|^2 = n``, shape (instances, k, n).
 
     Point j of instance i depends on the seed, n, i and j only; another n, i or j is independent of it.
+
+    Raises
+    ------
+    ValueError
+        If a number is too small or no whole number, or the points do not fit in memory.
     """
-    if instances < 1 or k < 1 or n < 2:
-        raise ValueError(f"there must be an instance, a point and two spins, not {instances}, {k}, {n}")
+    instances, k, n = whole(instances, "instances", 1), whole(k, "k", 1), whole(n, "n", 2)
+    check_points(instances, k, n, torch.device(device))
     draws = np.stack([generator(seed, POINTS, n, i).standard_normal((k, n)) for i in range(instances)])
     return to_sphere(torch.from_numpy(draws)).to(dtype=dtype, device=device)
 
@@ -357,17 +362,49 @@ def check_fits(p: int, n: int, instances: int, dtype: torch.dtype, device: torch
     Raises
     ------
     ValueError
-        It names the largest n allowed for this p.
+        It names the largest n allowed for this p, or where there is none the most instances or largest p.
     """
     size = torch.finfo(dtype).bits // 8
     here, there = available_bytes(torch.device("cpu")), available_bytes(device)
-    most = here / (instances + 1) if device.type == "cpu" else min(here / 2, there / instances)
-    if float(n) ** p * size > most:
-        allowed = int((most / size) ** (1 / p))
-        needed = instances * float(n) ** p * size / 2**30
+
+    def room(count: int) -> float:
+        """Log of the couplings of an instance that fit if there are so many instances."""
+        most = here / (count + 1) if device.type == "cpu" else min(here / 2, there / count)
+        return math.log(most / size) if most > 0 else -math.inf
+
+    fits = room(instances)
+    if p * math.log(n) <= fits:
+        return
+    if p * math.log(2) <= fits:
+        allowed = f"at p = {p} the largest n allowed here is {int(math.exp(fits / p) + 1e-9)}"
+    elif p * math.log(n) <= room(1):
+        each = size * float(n) ** p
+        most = int(here / each) - 1 if device.type == "cpu" else int(there / each)
+        allowed = f"at p = {p} and n = {n} at most {most} instances are allowed here"
+    else:
+        allowed = f"at n = {n} the largest p allowed here is {int(room(1) / math.log(n))}"
+    digits = math.log10(instances * size) + p * math.log10(n) - 30 * math.log10(2)
+    needed = f"{10**digits:.3g}" if digits < 6 else f"10^{digits:.0f}"
+    raise ValueError(
+        f"{instances} instances of {n}^{p} couplings take {needed} GiB and some room to draw them, "
+        f"more than there is: {allowed}"
+    )
+
+
+def check_points(instances: int, k: int, n: int, device: torch.device, *, copies: int = 3) -> None:
+    """Refuse so many points that not even a few copies of them fit in memory.
+
+    Raises
+    ------
+    ValueError
+        It names how many points of each instance are allowed.
+    """
+    each = 8.0 * copies * instances * n
+    most = min(available_bytes(torch.device("cpu")), available_bytes(device))
+    if k > most / each:
         raise ValueError(
-            f"{instances} instances of {n}^{p} couplings take {needed:.3g} GiB and some room to draw them, "
-            f"more than there is: at p = {p} the largest n allowed here is {allowed}"
+            f"{k} points of {n} spins for each of {instances} instances take {each * k / 2**30:.3g} GiB, "
+            f"more than there is: at most {int(most / each)} are allowed here"
         )
 
 

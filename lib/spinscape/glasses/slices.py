@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spinscape.glasses._arguments import whole
 from spinscape.glasses._memory import chunk_bytes
-from spinscape.glasses.pspin import PSpin, random_points, to_sphere
+from spinscape.glasses.pspin import PSpin, check_points, random_points, to_sphere
 
 Floats = NDArray[np.float64]
 
@@ -78,8 +79,9 @@ def plane_points(center: Tensor, directions: Tensor, extent: float, grid: int) -
             f"center must be (n,) with n >= 3 and directions (2, n), not {tuple(center.shape)} and "
             f"{tuple(directions.shape)}"
         )
-    if not extent > 0 or grid < 2:
-        raise ValueError(f"extent must be positive and grid at least 2, not {extent} and {grid}")
+    if not 0 < extent < float("inf"):
+        raise ValueError(f"extent must be positive and finite, not {extent}")
+    grid = whole(grid, "grid", 2)
     unit = center / torch.linalg.vector_norm(center)
     q, r = torch.linalg.qr(torch.stack([unit, *directions.to(center)], 1))
     size = torch.linalg.vector_norm(directions.to(center), dim=1)
@@ -120,6 +122,8 @@ def energy_slice(
     ValueError
         As `plane_points`.
     """
+    # Points of a plane are written out a few times: unit, scaled, contracted.
+    check_points(len(glass), whole(grid, "grid", 2) ** 2, glass.n, glass.device, copies=6)
     drawn = random_points(len(glass), 3, glass.n, seed=seed).to(glass.couplings)
     if centres is not None:
         if tuple(centres.shape) != (len(glass), glass.n):

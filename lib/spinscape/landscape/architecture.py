@@ -16,15 +16,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spinscape.landscape.relief import basin_depth, basin_width, roughness
-from spinscape.landscape.surfaces import surfaces
+from spinscape.landscape.surfaces import coordinates, surfaces
 from spinscape.networks._group import generator_of
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
-from spinscape.networks.models import equal_width, initialise, mlp, parameter_count
+from spinscape.networks.models import (
+    ACTIVATIONS,
+    check_widths,
+    equal_width,
+    initialise,
+    mlp,
+    parameter_count,
+)
 from spinscape.networks.training import train
 
 Floats = NDArray[np.float64]
+
+LOSSES = ("cross_entropy", "one_hot_mse")
+"""What networks of a study can be trained on."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,11 @@ class Design:
         As in :func:`spinscape.networks.models.mlp`.
     loss
         What it is trained on and looked at with: ``"cross_entropy"`` or ``"one_hot_mse"``.
+
+    Raises
+    ------
+    ValueError
+        If a number is no integer of at least 1, a name is not known, or `skip` has no two hidden layers.
     """
 
     hidden_layers: int
@@ -47,6 +62,23 @@ class Design:
     loss: str = "cross_entropy"
     batch_norm: bool = False
     skip: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("hidden_layers", self.hidden_layers), ("width", self.width)):
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
+        for what, chosen, known in (
+            ("activation", self.activation, sorted(ACTIVATIONS)),
+            ("loss", self.loss, list(LOSSES)),
+        ):
+            if chosen not in known:
+                raise ValueError(f"{what} must be one of {known}, not {chosen!r}")
+        if self.skip and self.hidden_layers < 2:
+            raise ValueError("skip connections stand around hidden layers 2, 3, ...; there is only one")
+
+    def widths(self, dataset: Dataset) -> list[int]:
+        """Return the numbers of units from the data set's inputs to its outputs."""
+        return [dataset.features, *[self.width] * self.hidden_layers, dataset.targets]
 
 
 @dataclass(frozen=True)
@@ -97,7 +129,7 @@ class Study:
     laplacian: Floats
     relative: Floats
     uneven: Floats
-    minima: NDArray[np.int64]
+    minima: Floats
     width: Floats
     width_censored: Floats
     half_width: Floats
@@ -143,6 +175,11 @@ def depth_study(
     -------
     Study
         One design per number of hidden layers.
+
+    Raises
+    ------
+    ValueError
+        As `study`; with `skip` also if a depth is 1, where there is nothing to skip.
     """
     designs = []
     for count in hidden_layers:
@@ -237,13 +274,24 @@ def study(
     ------
     ValueError
         If there is no design, the data set is none of classification, or an argument is out of range.
+    MemoryError
+        If networks or surfaces are too large.
+
+    Notes
+    -----
+    Designs and planes are checked before anything is trained.
     """
     if not designs:
         raise ValueError("there is no design to study")
+    if not all(isinstance(design, Design) for design in designs):
+        raise TypeError("designs must be a list of Design")
     if dataset.task != "classification":
         raise ValueError(f"a study needs a classification data set, not {dataset.name}")
     if not (rise > 0 and target_loss > 0):
         raise ValueError(f"rise and target_loss must be positive, not {rise} and {target_loss}")
+    for design in designs:
+        check_widths(design.widths(dataset), batch_norm=design.batch_norm, networks=replicas)
+    coordinates(len(designs) * replicas, planes=planes, grid=grid, extent=extent)
     flat = dataset.flat()
     x, y = (flat.x_train, flat.y_train) if samples is None else flat.subset("train", samples, seed)
     shared: dict[str, Any] = {
@@ -275,7 +323,7 @@ def _one(
     target_loss: float,
 ) -> dict[str, np.ndarray]:
     """Train and measure one design; arrays by the names of `Study` without the axis of designs."""
-    widths = [flat.features, *[design.width] * design.hidden_layers, flat.targets]
+    widths = design.widths(flat)
     model = mlp(widths, activation=design.activation, batch_norm=design.batch_norm, skip=design.skip)
     curve = np.full((training["replicas"], training["epochs"] + 1), np.nan)
 

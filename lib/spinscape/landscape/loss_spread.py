@@ -18,7 +18,7 @@ from spinscape.landscape.network_paths import glass_sizes
 from spinscape.landscape.steps import SPREAD
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.evaluation import evaluate
-from spinscape.networks.models import mlp
+from spinscape.networks.models import check_widths, mlp
 from spinscape.networks.training import train
 
 Floats = NDArray[np.float64]
@@ -73,12 +73,16 @@ def loss_spread(
     ------
     ValueError
         If sizes do not rise, there are fewer than two networks, or an option is not known.
+    MemoryError
+        If the networks of a size do not fit in memory; told before anything is trained.
     """
     widths = np.asarray(hidden)
-    if widths.ndim != 1 or not len(widths) or (np.diff(widths) <= 0).any():
+    if widths.ndim != 1 or not len(widths) or widths.dtype.kind not in "iu" or (np.diff(widths) <= 0).any():
         raise ValueError(f"hidden must be rising numbers of units, not {list(hidden)}")
     if networks < 2:
         raise ValueError(f"at least 2 networks are needed at each size, not {networks}")
+    for units in widths.tolist():
+        check_widths([dataset.features, units, dataset.targets], networks=networks)
     loss = training.get("loss") or ("cross_entropy" if dataset.task == "classification" else "mse")
     found: dict[str, list[Floats]] = {}
     sizes, parameters = [], []

@@ -31,13 +31,13 @@ class Roughness:
         Variance over inner points of the Laplacian of the values divided by their range: zero for a
         paraboloid, whatever its curvature.
     minima
-        Number of inner points below all eight neighbours, ``(...)``.
+        Number of inner points below all eight neighbours, ``(...)``; whole numbers, or NaN.
     """
 
     laplacian: Floats
     relative: Floats
     uneven: Floats
-    minima: NDArray[np.int64]
+    minima: Floats
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ def roughness(values: ArrayLike, axis: ArrayLike) -> Roughness:
     return Roughness(squares, squares / scale, bends.var((-2, -1)) / scale, local_minima(surface))
 
 
-def local_minima(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.int64]:
-    """Count inner local minima, ``(..., G, G)`` to ``(...)``.
+def local_minima(values: ArrayLike, *, margin: float = 0.0) -> Floats:
+    """Count inner local minima, ``(..., G, G)`` to ``(...)``; NaN where a value is not finite.
 
     Minima on the rim are not counted: what lies beyond it is not known.
     See `minima_mask` for the parameters and errors.
     """
-    return minima_mask(values, margin=margin).sum((-2, -1))
+    count = minima_mask(values, margin=margin).sum((-2, -1))
+    return np.where(np.isfinite(np.asarray(values, float)).all((-2, -1)), count, np.nan)
 
 
 def minima_mask(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.bool_]:
@@ -128,7 +129,7 @@ def minima_mask(values: ArrayLike, *, margin: float = 0.0) -> NDArray[np.bool_]:
     surface = np.asarray(values, float)
     if surface.ndim < 2 or min(surface.shape[-2:]) < 3:
         raise ValueError(f"values must have shape (..., G, G) with G at least 3, not {surface.shape}")
-    if margin < 0:
+    if not margin >= 0:
         raise ValueError(f"margin must not be negative, not {margin}")
     rows, columns = surface.shape[-2:]
     marked = np.zeros(surface.shape, bool)
@@ -155,11 +156,22 @@ def negative_share(curvature: ArrayLike, *, tolerance: float = 1e-4) -> Floats:
     Returns
     -------
     ndarray
-        ``(...)``.
+        ``(...)``; NaN where a value is not finite.
+
+    Raises
+    ------
+    ValueError
+        If there are no two axes or the tolerance is negative.
     """
     smallest = np.asarray(curvature, float)
+    if smallest.ndim < 2 or not tolerance >= 0:
+        raise ValueError(
+            f"curvature must have shape (..., G, G) and tolerance not be negative, not {smallest.shape} "
+            f"and {tolerance}"
+        )
     scale = np.abs(smallest).max((-2, -1), keepdims=True)
-    return (smallest < -tolerance * scale).mean((-2, -1))
+    share = (smallest < -tolerance * scale).mean((-2, -1))
+    return np.where(np.isfinite(scale[..., 0, 0]), share, np.nan)
 
 
 def basin_width(values: ArrayLike, axis: ArrayLike, threshold: ArrayLike) -> Width:
@@ -179,6 +191,8 @@ def basin_width(values: ArrayLike, axis: ArrayLike, threshold: ArrayLike) -> Wid
     Width
         Along `RAYS` rays with bilinear interpolation between grid points (which makes a paraboloid of six
         spacings' radius half a percent narrower).
+        NaN where the value at the centre is not finite or another one is NaN or minus infinity; plus
+        infinity exceeds every threshold.
 
     Raises
     ------
@@ -200,10 +214,12 @@ def basin_width(values: ArrayLike, axis: ArrayLike, threshold: ArrayLike) -> Wid
     censored = np.empty(reach.shape, bool)
     for index in np.ndindex(surface.shape[:-2]):
         along = map_coordinates(surface[index], places, order=1, mode="nearest")
-        reach[index], censored[index] = _first_above(
-            along - surface[index][half, half], float(rise[index]), steps
-        )
-    return Width(reach.mean(-1) * spacing, censored.mean(-1))
+        with np.errstate(invalid="ignore"):
+            heights = along - surface[index][half, half]
+        reach[index], censored[index] = _first_above(heights, float(rise[index]), steps)
+    sound = np.isfinite(surface[..., half, half]) & (surface > -np.inf).all((-2, -1))
+    radius, share = reach.mean(-1) * spacing, censored.mean(-1)
+    return Width(np.where(sound, radius, np.nan), np.where(sound, share, np.nan))
 
 
 def _first_above(heights: Floats, rise: float, steps: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -40,7 +40,14 @@ def generator(seed: int, purpose: int, *which: int) -> torch.Generator:
         `WALKS` or another of the constants above.
     *which
         Further numbers, such as network and walk.
+
+    Raises
+    ------
+    ValueError
+        If the seed is no whole number of at least 0.
     """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, not {seed!r}")
     state = np.random.SeedSequence(seed, spawn_key=(purpose, *which)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))
 

@@ -136,11 +136,9 @@ def surfaces(
     >>> surfaces(Ensemble.from_modules([net]), x, y, grid=5, planes=2).values.shape
     (1, 2, 5, 5)
     """
-    axis = _axis(grid, extent)
     _check(planes, normalise, seed)
-    shape = (ensemble.replicas, planes, grid, grid)
-    if np.prod(shape, dtype=float) > LARGEST:
-        raise MemoryError(f"surfaces of shape {shape} have more points than the {LARGEST} that are allowed")
+    axis = coordinates(ensemble.replicas, planes=planes, grid=grid, extent=extent)
+    shape = (ensemble.replicas, planes, len(axis), len(axis))
     found = {name: np.full(shape, np.nan) for name in ("values", "accuracy", "curvature")}
     lengths = np.empty((ensemble.replicas, planes, 2))
     x, y = x.to(ensemble.device), y.to(ensemble.device)
@@ -157,6 +155,28 @@ def surfaces(
                     found[name][r, p] = values
                 progress.update()
     return Surfaces(axis=axis, lengths=lengths, **found)
+
+
+def coordinates(replicas: int, *, planes: int, grid: int, extent: float) -> Floats:
+    """Return the coordinates of a surface, ``(G,)``, after a check that so many surfaces are allowed.
+
+    Raises
+    ------
+    ValueError
+        If `planes`, `grid` or `extent` is not as in :func:`surfaces`.
+    MemoryError
+        If there are more than `LARGEST` points.
+    """
+    _check(planes, "none", 0)
+    if int(grid) != grid or grid < 3 or grid % 2 == 0:
+        raise ValueError(f"grid must be an odd integer of at least 3, not {grid}")
+    if not (extent > 0 and np.isfinite(extent)):
+        raise ValueError(f"extent must be positive and finite, not {extent}")
+    shape = (replicas, planes, int(grid), int(grid))
+    if np.prod(shape, dtype=float) > LARGEST:
+        raise MemoryError(f"surfaces of shape {shape} have more points than the {LARGEST} that are allowed")
+    half = int(grid) // 2
+    return float(extent) * np.arange(-half, half + 1) / half
 
 
 def directions(
@@ -332,15 +352,6 @@ def _scaled(z: Tensor, weights: Tensor, normalise: str) -> Tensor:
 def _norm(direction: Tensors) -> float:
     squares = [value.double().square().sum().cpu() for value in direction.values()]
     return float(torch.stack(squares).sum().sqrt())
-
-
-def _axis(grid: int, extent: float) -> Floats:
-    if int(grid) != grid or grid < 3 or grid % 2 == 0:
-        raise ValueError(f"grid must be an odd integer of at least 3, not {grid}")
-    if not (extent > 0 and np.isfinite(extent)):
-        raise ValueError(f"extent must be positive and finite, not {extent}")
-    half = grid // 2
-    return float(extent) * np.arange(-half, half + 1) / half
 
 
 def _check(planes: int, normalise: str, seed: int) -> None:

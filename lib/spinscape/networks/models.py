@@ -11,6 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from spinscape.memory import available_bytes
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
@@ -23,6 +25,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 INITIALISATIONS = ("pytorch", "glorot")
+
+PARAMETER_BYTES = 4
+"""Memory of one parameter in single precision, in which networks are trained."""
 
 _GLOROT = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 
@@ -82,18 +87,21 @@ def mlp(
     Raises
     ------
     ValueError
-        If widths, activation or initialisation are not of the kind above, or `skip` has no two hidden layers
-        of one width to stand between.
+        If widths, activation or initialisation are not of the kind above, or with `skip` no two hidden
+        layers of one width follow each other.
+    MemoryError
+        If the network does not fit in memory.
 
     Examples
     --------
     >>> [tuple(p.shape) for p in mlp([64, 32, 10]).parameters()]
     [(32, 64), (32,), (10, 32), (10,)]
     """
-    if len(widths) < 2 or any(int(width) != width or width < 1 for width in widths):
-        raise ValueError(f"widths must be at least two positive integers, not {list(widths)}")
+    check_widths(widths, bias=bias, batch_norm=batch_norm)
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, not {activation!r}")
+    if skip and not any(a == b for a, b in pairwise(widths[1:-1])):
+        raise ValueError(f"skip needs two hidden layers of one width in a row, not widths {list(widths)}")
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     last = len(widths) - 1
     for i in range(1, last + 1):
@@ -113,6 +121,34 @@ def mlp(
             for name, own in model.named_parameters():
                 own.copy_(params[name])
     return model
+
+
+def check_widths(
+    widths: Sequence[int], *, bias: bool = True, batch_norm: bool = False, networks: int = 1
+) -> None:
+    """Refuse widths that are none, or networks of them that do not fit in memory; allocates nothing.
+
+    Raises
+    ------
+    ValueError
+        If widths are not at least two positive integers.
+    MemoryError
+        It tells how many parameters fit.
+    """
+    try:
+        good = len(widths) > 1 and all(int(width) == width and width > 0 for width in widths)
+    except (TypeError, ValueError, OverflowError):
+        good = False
+    if not good:
+        raise ValueError(f"widths must be at least two positive integers, not {widths!r}")
+    count = parameter_count(widths, bias=bias, batch_norm=batch_norm)
+    # Drawing and training hold at least one copy more.
+    each, there = 2 * PARAMETER_BYTES * networks, available_bytes(torch.device("cpu"))
+    if each * count > there:
+        raise MemoryError(
+            f"networks ({networks} of widths {list(widths)}) take {each * count / 2**30:.3g} GiB, more than "
+            f"there is: their {count:,} parameters must be at most {int(there / each):,}"
+        )
 
 
 def parameter_count(widths: Sequence[int], *, bias: bool = True, batch_norm: bool = False) -> int:
