@@ -183,3 +183,31 @@ def test_seeds_that_differ_by_rounding_are_one_number() -> None:
 def test_limits_of_a_planted_law() -> None:
     n = np.array([10.0, 20, 40])
     np.testing.assert_allclose(statistics.limits(n, -1.5 + 2 * n**-0.5, 0.5), [-1.5, -1.5])
+
+
+def test_effects_of_a_planted_factorial_design() -> None:
+    rng = np.random.default_rng(0)
+    a, b, c = np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij")
+    planted = 2.0 * a - 1.0 * b * c
+    found = statistics.factorial(planted.reshape(8, 1) + 1e-9 * rng.normal(size=(8, 5)), 3)
+    mains = [main.mean() for main, _ in found]
+    np.testing.assert_allclose(mains, [2, -0.5, -0.5], atol=1e-6)
+    np.testing.assert_allclose(found[1][1].mean(1), [0, -1, 0, -1], atol=1e-6)
+
+
+def test_the_widest_interval_holds_every_mean() -> None:
+    rng = np.random.default_rng(1)
+    rows = np.array([0.0, 0.1, -0.3])[:, None] + 0.01 * rng.normal(size=(3, 8))
+    found = statistics.widest(rows)
+    assert found.low < -0.3 < found.value + 0.05
+    assert found.value == pytest.approx(-0.3, abs=0.02)
+    assert found.high > 0.1
+    assert found.n == 8
+
+
+def test_estimates_change_units_and_keep_their_range() -> None:
+    found = statistics.mean([0.9, 1.0, 1.0, 0.5])
+    assert found.scaled(2.0).high == pytest.approx(2 * found.high)
+    clipped = found.clipped(-1, 1)
+    assert clipped.high == 1
+    assert clipped.value == found.value

@@ -53,6 +53,16 @@ class Estimate:
     def __float__(self) -> float:
         return float(self.value)
 
+    def scaled(self, factor: float) -> Estimate:
+        """Return the estimate in another unit; `factor` is positive."""
+        return Estimate(self.value * factor, self.low * factor, self.high * factor, self.n, self.level)
+
+    def clipped(self, low: float, high: float) -> Estimate:
+        """Return the estimate with the ends of its interval kept in the range that values can have."""
+        return Estimate(
+            self.value, np.clip(self.low, low, high), np.clip(self.high, low, high), self.n, self.level
+        )
+
 
 def mean(samples: ArrayLike, *, level: float = 0.95, seed: int = 0) -> Estimate:
     """Mean over independent seeds with an interval.
@@ -378,6 +388,55 @@ def limits(sizes: ArrayLike, values: ArrayLike, power: float) -> NDArray[np.floa
     """
     x, y = np.asarray(sizes, float) ** -power, np.asarray(values, float)
     return (x[:-1] * y[1:] - x[1:] * y[:-1]) / (x[:-1] - x[1:])
+
+
+def factorial(table: ArrayLike, factors: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return the effects of two-valued factors in a full factorial design, seed by seed.
+
+    Parameters
+    ----------
+    table
+        Shape (2^F, n): all combinations, the last factor running fastest, by independent seeds.
+    factors
+        F.
+
+    Returns
+    -------
+    list
+        For each factor the main effect (n,), second value minus first, averaged over the others; and the
+        simple effects (2^(F - 1), n), at each combination of the others.
+    """
+    values = np.asarray(table, float)
+    whole = values.reshape(*factors * (2,), values.shape[-1])
+    found = []
+    for axis in range(factors):
+        simple = (whole.take(1, axis) - whole.take(0, axis)).reshape(-1, values.shape[-1])
+        found.append((simple.mean(0), simple))
+    return found
+
+
+def widest(rows: ArrayLike, *, level: float = 0.95, seed: int = 0) -> Estimate:
+    """Return one interval that holds the means of several conditions at once (Bonferroni).
+
+    Parameters
+    ----------
+    rows
+        Shape (S, n): conditions by independent seeds.
+    level
+        Coverage of all conditions together.
+    seed
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Estimate
+        The mean of largest magnitude, with the lowest and the highest end of all intervals.
+    """
+    table = np.asarray(rows, float)
+    each = mean(table.T, level=1 - (1 - level) / len(table), seed=seed)
+    largest = each.value[np.argmax(np.abs(each.value))]
+    ends = np.array(each.low.min()), np.array(each.high.max())
+    return Estimate(np.array(largest), *ends, np.array(each.n.min()), level)
 
 
 def slope(x: ArrayLike, samples: Sequence[ArrayLike], *, level: float = 0.95, seed: int = 0) -> Estimate:

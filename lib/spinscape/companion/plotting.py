@@ -167,7 +167,9 @@ def maps(axes: Sequence[Axes], coordinates: ArrayLike, values: ArrayLike, *, lab
     panel.figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.9)
 
 
-def dots(axes: Axes, x: ArrayLike, samples: ArrayLike, *, label: str = "", **marks: Any) -> None:
+def dots(
+    axes: Axes, x: ArrayLike, samples: ArrayLike, *, label: str = "", log: bool = False, **marks: Any
+) -> None:
     """Draw the means over seeds as dots with their 95% intervals as bars.
 
     Parameters
@@ -180,13 +182,16 @@ def dots(axes: Axes, x: ArrayLike, samples: ArrayLike, *, label: str = "", **mar
         Shape (n, T); the first axis runs over independent seeds.
     label
         Entry in the legend.
+    log
+        Whether to draw the geometric mean, with the interval of the mean logarithm, for a logarithmic axis.
     **marks
         Passed to matplotlib's ``errorbar``.
     """
-    found = statistics.mean(samples)
-    ends = np.nan_to_num([found.value - found.low, found.high - found.value])
+    found = statistics.mean(np.log(samples) if log else samples)
+    value, low, high = (np.exp(v) if log else v for v in (found.value, found.low, found.high))
+    ends = np.nan_to_num([value - low, high - value])
     style = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2, "label": label or None, **marks}
-    axes.errorbar(np.asarray(x, float), found.value, yerr=np.maximum(ends, 0), **style)
+    axes.errorbar(np.asarray(x, float), value, yerr=np.maximum(ends, 0), **style)
 
 
 def whole_numbers(axes: Any) -> None:

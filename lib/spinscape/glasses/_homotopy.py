@@ -26,7 +26,7 @@ from spinscape.glasses._eigenpairs import Tensors, conj, jacobian, norms, unit
 FIRST_STEP, SHORTEST_STEP = 0.05, 1e-8
 """The first step in t, and the step below which a path is given up, both at tolerance 1.
 
-Paths that turn sharply near t = 1 need short steps: at p = 3, n = 8, 1e-4 leaves one instance in 200 short.
+Paths that turn sharply near t = 1 need short steps: at p = 3, n = 8, 1e-4 leaves one of 2400 instances short.
 """
 
 CORRECTION, AIM = 0.1, 0.02

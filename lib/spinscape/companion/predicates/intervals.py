@@ -94,11 +94,9 @@ def smaller(first: Measurement, second: Measurement) -> Part:
     return False if first.low > second.high else None
 
 
-def alike(first: Measurement, second: Measurement, factor: float) -> bool:
-    """Whether two positive measurements differ by less than a factor, whatever their intervals hold."""
-    if not (first.measured and second.measured) or min(first.low, second.low) <= 0:
-        return False
-    return first.high / second.low <= factor and second.high / first.low <= factor
+def contains(row: Measurement, value: float) -> Part:
+    """Whether the interval holds a value."""
+    return None if not row.measured else row.low <= value <= row.high
 
 
 def magnitude(row: Measurement) -> Measurement:
