@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -10,7 +11,8 @@ import yaml
 from nbformat.v4 import new_output
 
 from spinscape.companion import pages, sealed
-from spinscape.companion.layout import BookError
+from spinscape.companion.layout import BookError, Layout
+from spinscape.companion.links import Absent
 from spinscape.companion.plan import book_plan, executed
 from spinscape.companion.staging import stage
 from toybook import FRONT, edit, make_book
@@ -123,3 +125,15 @@ def test_a_repository_gives_buttons_and_a_setup_cell(layout, monkeypatch):
     monkeypatch.setenv("SPINSCAPE_REPOSITORY", "owner")
     with pytest.raises(BookError, match="owner/name"):
         stage(book_plan(layout, "quick"), ledger=ledger())
+
+
+def test_links_to_chapters_lead_to_notebooks() -> None:
+    layout = Layout(Path(__file__).resolve().parents[1])
+    names = layout.toc()
+    links = Absent(layout, names, ["random_walks"])
+    text = "See [walks](random_walks.md), [there](random_walks.md#fig-walks) and the [ledger](ledger.md)."
+    assert links.soften(text) == (
+        "See [walks](random_walks.ipynb), [there](random_walks.ipynb#fig-walks) and the [ledger](ledger.md)."
+    )
+    alone = Absent(layout, ["ledger"], [])
+    assert alone.soften(text) == "See walks, there and the [ledger](ledger.md)."

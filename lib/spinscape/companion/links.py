@@ -1,4 +1,4 @@
-"""Links of a page that is shown without the rest of its book."""
+"""Links between pages: to chapters, which are staged as notebooks, and to pages that are left out."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ class Absent:
         The book.
     listed
         Pages that are staged.
+    notebooks
+        Those of them that are staged as notebooks, so that links to ``name.md`` have to say ``name.ipynb``.
     """
 
-    def __init__(self, layout: Layout, listed: Iterable[str]) -> None:
+    def __init__(self, layout: Layout, listed: Iterable[str], notebooks: Iterable[str] = ()) -> None:
+        self.notebooks = frozenset(notebooks)
         here, away = set(), {}
         for name in layout.toc():
             path = layout.book / f"{name}.md"
@@ -40,13 +43,14 @@ class Absent:
         self.page_of = {label: name for label, name in away.items() if label not in here}
 
     def soften(self, text: str) -> str:
-        """Put words in the place of links and references that would lead nowhere."""
-        return _REFERENCE.sub(self._words, text) if self.page_of else text
+        """Put words in the place of links and references that would lead nowhere; mend links to notebooks."""
+        return _REFERENCE.sub(self._words, text) if self.page_of or self.notebooks else text
 
     def _words(self, found: re.Match[str]) -> str:
         label = found["page"] or found["label"]
         if label not in self.page_of:
-            return found[0]
+            page = found["page"]
+            return found[0].replace(f"]({page}.md", f"]({page}.ipynb") if page in self.notebooks else found[0]
         name = self.page_of[label]
         return found["text"] or found["title"] or f"`{label}`" + (f" in `{name}`" if label != name else "")
 

@@ -111,7 +111,7 @@ def _write_chapters(
     """Write the executed chapters and the pages beside them."""
     layout = plan.layout
     listed = list(files(toc))
-    absent = Absent(layout, listed)
+    absent = Absent(layout, listed, done)
     book = _Ledger(plan, done, ledger)
     repository = os.environ.get(REPOSITORY, "") if plan.kind == BOOK else ""
     everywhere: dict[str, Any] = {}
