@@ -121,12 +121,14 @@ def every(parts: Sequence[Part]) -> Part:
 
 
 def combine(parts: Sequence[Part], said: str) -> Verdict:
-    """All parts hold: reproduced; some fail: partly if another holds, else not; else undecided."""
+    """All parts hold: reproduced; some hold and some fail: partly; all fail: not; else undecided."""
     if every(parts):
         return Verdict(REPRODUCED, said)
-    if False in parts:
-        return Verdict(PARTLY if True in parts else NOT_REPRODUCED, said)
-    return undecided(said)
+    if True in parts and False in parts:
+        return Verdict(PARTLY, said)
+    if None not in parts:
+        return Verdict(NOT_REPRODUCED, said)
+    return undecided(f"{said} A part fails, and whether another holds is open." if False in parts else said)
 
 
 def refute(evidence: Sequence[Part], contrary: Part, said: str, otherwise: str) -> Verdict:
