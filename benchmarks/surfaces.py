@@ -12,8 +12,8 @@ So the target of 5 is met with 256 samples, and not shown with all of them; both
 
 The peer needs numpy only; it goes into a folder of its own, so that the book's environment stays as it is:
 
-    pip install --no-deps --target /tmp/peer loss-landscapes==3.0.6
-    OMP_NUM_THREADS=1 python benchmarks/surfaces.py --peer /tmp/peer
+    pip install --no-deps --target build/peer loss-landscapes==3.0.6
+    OMP_NUM_THREADS=1 python benchmarks/surfaces.py --peer build/peer
 """
 
 from __future__ import annotations
