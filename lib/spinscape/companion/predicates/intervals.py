@@ -113,6 +113,11 @@ def exactly(row: Measurement, value: float, tolerance: float) -> Part:
     return abs(row.value - value) <= tolerance
 
 
+def equals(row: Measurement, value: float) -> Part:
+    """Whether a counted number, which is its own interval, has a value."""
+    return within(row, value, value)
+
+
 def every(parts: Sequence[Part]) -> Part:
     """Return True if all parts hold, False if any fails, None if nothing is decided."""
     if False in parts:
