@@ -1,0 +1,116 @@
+"""What barriers on lines to swapped copies do with the number of swaps, the width and the depth."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from spinscape.statistics import holm
+
+SIGNIFICANT = 0.05
+
+Floats = NDArray[np.float64]
+
+
+def peak_position(alphas: ArrayLike, loss: ArrayLike) -> Floats:
+    """Return where the mean curve of each network is highest, ``(R,)``.
+
+    Parameters
+    ----------
+    alphas
+        Points of the line ``(A,)``.
+    loss
+        ``(R, T, A)``: networks, trials, points.
+    """
+    curves = np.asarray(loss, float).mean(1)
+    return np.asarray(alphas, float)[curves.argmax(-1)]
+
+
+def falling_steps(barriers: ArrayLike) -> int:
+    """Count the steps from one condition to the next at which barriers fall.
+
+    One-sided paired t tests over networks, Holm's correction over the steps, 5%.
+
+    Parameters
+    ----------
+    barriers
+        ``(R, S)``: networks by ordered conditions.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two networks or conditions.
+    """
+    values = np.asarray(barriers, float)
+    if values.ndim != 2 or min(values.shape) < 2:
+        raise ValueError(f"barriers must have shape (R, S) with R, S >= 2, not {values.shape}")
+    steps = np.diff(values, axis=1).T
+    pvalues = [
+        float(stats.ttest_1samp(step, 0, alternative="less").pvalue) if np.ptp(step) else float(step[0] >= 0)
+        for step in steps
+    ]
+    return int((holm(pvalues) < SIGNIFICANT).sum())
+
+
+def log_collapse_ratio(barriers: ArrayLike, widths: ArrayLike, swaps: ArrayLike) -> Floats:
+    """Compare barriers at equal shares of swapped units, at adjacent widths.
+
+    For every pair of adjacent widths M < M' the barriers at S and S' = S M' / M are summed over all S > 0 for
+    which both were measured; the logarithm of the ratio of the sums is averaged over the pairs of widths.
+    It is zero if the barrier depends on S / M only.
+
+    Parameters
+    ----------
+    barriers
+        ``(W, R, S)``: widths, networks, numbers of swaps.
+    widths
+        ``(W,)``, increasing.
+    swaps
+        ``(S,)``.
+
+    Returns
+    -------
+    ndarray
+        ``(R,)``; NaN where no two widths have a share in common.
+    """
+    values = np.asarray(barriers, float)
+    at = {float(swap): k for k, swap in enumerate(np.asarray(swaps)) if swap > 0}
+    sizes = np.asarray(widths, float)
+    ratios = []
+    for w, factor in enumerate(sizes[1:] / sizes[:-1]):
+        pairs = [(k, at[swap * factor]) for swap, k in at.items() if swap * factor in at]
+        if pairs:
+            first, second = (np.array(columns) for columns in zip(*pairs, strict=True))
+            sums = values[w][:, first].sum(1), values[w + 1][:, second].sum(1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                ratios.append(np.log(sums[0] / sums[1]))
+    return np.mean(ratios, axis=0) if ratios else np.full(values.shape[1], np.nan)
+
+
+def exponents(barriers: ArrayLike, widths: ArrayLike, swaps: ArrayLike) -> Floats:
+    """Fit ``barrier ~ S^a M^-b`` by least squares of logarithms over all S > 0.
+
+    Parameters
+    ----------
+    barriers, widths, swaps
+        As in :func:`log_collapse_ratio`; at least two widths and two positive numbers of swaps.
+
+    Returns
+    -------
+    ndarray
+        a and b of each network, ``(R, 2)``; NaN where a barrier is not positive.
+    """
+    values = np.asarray(barriers, float)
+    moved = np.asarray(swaps, float)
+    use = moved > 0
+    grid = np.stack(np.meshgrid(np.asarray(widths, float), moved[use], indexing="ij"), -1)
+    design = np.column_stack(
+        [np.ones(grid[..., 0].size), np.log(grid[..., 1].ravel()), -np.log(grid[..., 0].ravel())]
+    )
+    found = []
+    for r in range(values.shape[1]):
+        row = values[:, r, use].ravel()
+        whole = bool((row > 0).all())
+        found.append(np.linalg.lstsq(design, np.log(row), rcond=None)[0][1:] if whole else [np.nan] * 2)
+    return np.array(found)

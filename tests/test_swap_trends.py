@@ -1,0 +1,51 @@
+"""Trends of barriers: planted laws, and what must not count as one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spinscape.landscape import swap_trends
+
+WIDTHS, SWAPS = [64, 128, 256], [0, 1, 2, 4, 5, 10]
+
+
+def law(a: float, b: float, networks: int = 3) -> np.ndarray:
+    """Barriers that are a power of S and of M, ``(W, R, S)``."""
+    height = np.arange(1.0, networks + 1)[None, :, None]
+    widths, swaps = np.array(WIDTHS, float), np.array(SWAPS, float)
+    return height * swaps**a * widths[:, None, None] ** -b
+
+
+def test_exponents_of_a_planted_law() -> None:
+    found = swap_trends.exponents(law(1.4, 0.9), WIDTHS, SWAPS)
+    assert np.allclose(found, [1.4, 0.9])
+    broken = law(1.4, 0.9)
+    broken[0, 1, 2] = -1.0
+    assert np.isnan(swap_trends.exponents(broken, WIDTHS, SWAPS)).any(1).tolist() == [False, True, False]
+
+
+def test_a_function_of_the_share_collapses_and_another_does_not() -> None:
+    assert np.allclose(swap_trends.log_collapse_ratio(law(1.5, 1.5), WIDTHS, SWAPS), 0)
+    # B ~ S^1.5 / M: at twice the width and twice the swaps the barrier grows by the root of 2.
+    assert np.allclose(swap_trends.log_collapse_ratio(law(1.5, 1.0), WIDTHS, SWAPS), -0.5 * np.log(2))
+    assert np.isnan(swap_trends.log_collapse_ratio(law(1.0, 1.0), [64, 100, 130], SWAPS)).all()
+
+
+def test_falling_steps_are_counted_and_noise_is_not() -> None:
+    generator = np.random.default_rng(0)
+    curve = np.array([0.0, 1.0, 2.0, 1.0, 3.0])
+    assert swap_trends.falling_steps(curve + 0.01 * generator.normal(size=(6, 5))) == 1
+    assert swap_trends.falling_steps(np.sort(generator.normal(size=(6, 5)))) == 0
+    assert swap_trends.falling_steps(np.tile(curve, (4, 1))) == 1
+    alarms = sum(swap_trends.falling_steps(generator.normal(size=(6, 8))) > 0 for _ in range(400))
+    # At most 5% by Holm: 20 expected, standard deviation 4.4.
+    assert alarms <= 34
+    with pytest.raises(ValueError, match="barriers must have shape"):
+        swap_trends.falling_steps([1.0, 2.0])
+
+
+def test_peak_of_the_mean_curve() -> None:
+    alphas = np.linspace(0, 1, 5)
+    loss = np.stack([[[0, 1, 3, 1, 0], [0, 1, 2, 1, 0]], [[0, 4, 3, 1, 0], [0, 1, 1, 1, 0]]])
+    assert swap_trends.peak_position(alphas, loss).tolist() == [0.5, 0.25]
