@@ -1,0 +1,57 @@
+"""Rise of the loss in random directions: a quadratic, where it is known, and streams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from spinscape.landscape.random_rise import random_rise
+from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.models import mlp
+
+
+@pytest.fixture
+def line() -> tuple[Ensemble, torch.Tensor, torch.Tensor]:
+    """Linear regression at its minimum, with a Hessian known in closed form."""
+    torch.manual_seed(0)
+    x = torch.randn(40, 6, dtype=torch.float64)
+    weights = torch.randn(2, 1, 6, dtype=torch.float64)
+    ensemble = Ensemble(torch.nn.Linear(6, 1, bias=False), {"weight": weights})
+    return ensemble, x, x @ weights[0].T
+
+
+def test_the_mean_rise_is_half_the_mean_curvature(line) -> None:
+    ensemble, x, y = line
+    distances = np.array([0.0, 0.5, 1.0])
+    rise = random_rise(ensemble[0], x, y, distances, directions=400, loss="mse", seed=1)
+    curvature = 2 * float(x.square().sum() / len(x))
+    expected = curvature / 6 / 2 * distances**2
+    error = rise[0].std(1) / np.sqrt(400)
+    assert np.abs(rise[0].mean(1) - expected)[1:].max() < 4 * error.max()
+    assert np.allclose(rise[0, 0], 0)
+    # Twice the distance: four times the rise, direction by direction.
+    assert np.allclose(rise[0, 2], 4 * rise[0, 1])
+
+
+def test_directions_do_not_depend_on_how_many_networks_there_are(line) -> None:
+    ensemble, x, y = line
+    both = random_rise(ensemble, x, y, [[0.1], [0.2]], directions=3, loss="mse")
+    first = random_rise(ensemble[0], x, y, [0.1], directions=2, loss="mse")
+    assert np.allclose(both[0, :, :2], first[0])
+    assert not np.allclose(both[0], both[1])
+
+
+@pytest.mark.parametrize(
+    ("distances", "directions", "match"),
+    [
+        ([-1.0], 1, "distances must be at least 0"),
+        ([np.nan], 1, "finite"),
+        ([[1.0]], 1, r"shape \(2, K\)"),
+        ([1.0], 0, "directions must be at least 1"),
+    ],
+)
+def test_bad_input(distances, directions, match) -> None:
+    ensemble = Ensemble.from_modules([mlp([4, 3, 2]), mlp([4, 3, 2])])
+    with pytest.raises(ValueError, match=match):
+        random_rise(ensemble, torch.zeros(2, 4), torch.zeros(2).long(), distances, directions=directions)
