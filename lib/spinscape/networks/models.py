@@ -184,8 +184,8 @@ def check_count(parameters: int) -> None:
     each, there = 2 * PARAMETER_BYTES, available_bytes(torch.device("cpu"))
     if each * parameters > there:
         raise MemoryError(
-            f"a network of {parameters:,} parameters takes {each * parameters / 2**30:.3g} GiB, more than there "
-            f"is: its parameters must be at most {int(there / each):,}"
+            f"a network of {parameters:,} parameters takes {each * parameters / 2**30:.3g} GiB, more than "
+            f"there is: its parameters must be at most {int(there / each):,}"
         )
 
 

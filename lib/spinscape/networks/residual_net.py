@@ -106,41 +106,33 @@ class ResNet(nn.Module):
         The stem opens the stream of the first stage; the first block's second convolution and shortcut open
         that of any other.
         """
-        sets: list[Units] = []
-        stream = _Stream("stage1")
+        stream = _Channels("stage1")
         stream.write(self, "stem", "stem_norm", opens=True)
-        pairs = [("stem", "stem_norm")]
-        place = 0  # of the open stream among the sets, which are in the order of the forward pass
+        sets = [stream]  # in the order of the forward pass
         for k, count in enumerate(self.blocks, start=1):
             for b in range(count):
                 name = f"stage{k}.{b}"
-                first, second, shortcut = (join(name, part) for part in ("conv1", "conv2", "shortcut"))
-                inner = _Stream(first)
-                inner.write(self, first, f"{name}.norm1", opens=True)
-                inner.read(second)
-                stream.read(first)
-                if k > 1 and not b:
-                    stream.read(shortcut)
-                    sets.insert(place, stream.units())
-                    stream = _Stream(f"stage{k}")
-                    stream.write(self, second, f"{name}.norm2", opens=True)
-                    stream.write(self, shortcut, f"{name}.shortcut_norm", opens=True)
-                    pairs.append((shortcut, f"{name}.shortcut_norm"))
-                    place = len(sets) + 1
-                else:
-                    stream.write(self, second, f"{name}.norm2")
-                sets.append(inner.units())
-                pairs += [(first, f"{name}.norm1"), (second, f"{name}.norm2")]
+                inner = _Channels(f"{name}.conv1")
+                stream.read(inner.name)
+                inner.write(self, inner.name, f"{name}.norm1", opens=True)
+                inner.read(f"{name}.conv2")
+                sets.append(inner)
+                opens = k > 1 and b == 0
+                if opens:
+                    stream.read(f"{name}.shortcut")
+                    stream = _Channels(f"stage{k}")
+                    stream.write(self, f"{name}.shortcut", f"{name}.shortcut_norm", opens=True)
+                    sets.append(stream)
+                stream.write(self, f"{name}.conv2", f"{name}.norm2", opens=opens)
         stream.read("output")
-        sets.insert(place, stream.units())
-        norms = [
-            (layer, norm) for layer, norm in pairs if not isinstance(self.get_submodule(norm), nn.Identity)
-        ]
-        return Description(tuple(sets), ("output.weight", "output.bias"), tuple(norms))
+        norms = tuple(pair for channels in sets for pair in channels.pairs)
+        return Description(
+            tuple(channels.units() for channels in sets), ("output.weight", "output.bias"), norms
+        )
 
 
-class _Stream:
-    """Channels, with the layers that write and read them as they are met."""
+class _Channels:
+    """A set of channels, with the layers that write and read them as they are met."""
 
     def __init__(self, name: str) -> None:
         self.name, self.size = name, 0
@@ -148,15 +140,17 @@ class _Stream:
         self.opening: list[Axis] = []
         self.norms: list[Axis] = []
         self.outgoing: list[Axis] = []
+        self.pairs: list[tuple[str, str]] = []
 
     def write(self, model: nn.Module, layer: str, norm: str, *, opens: bool = False) -> None:
         """Add a layer that writes the channels through a norm."""
-        module = model.get_submodule(layer)
-        incoming, norms = layer_axes(layer, module, (norm, model.get_submodule(norm)))
+        module, after = model.get_submodule(layer), model.get_submodule(norm)
+        incoming, norms = layer_axes(layer, module, (norm, after))
         self.size = module.get_parameter("weight").shape[0]
         self.incoming += incoming
         self.norms += norms
         self.opening += incoming if opens else ()
+        self.pairs += [(layer, norm)] if isinstance(after, nn.BatchNorm2d) else []
 
     def read(self, layer: str) -> None:
         """Add a layer that reads the channels."""
