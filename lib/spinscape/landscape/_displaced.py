@@ -1,0 +1,233 @@
+"""Losses between a network with one hidden layer and its permuted copies, by displaced units alone.
+
+On the line from a network to a copy whose hidden unit k is unit p(k) of the network, the pre-activations of
+unit k are ``(1 - a) z_k + a z_p(k)``: they follow from those of the network, and where p(k) = k nothing changes.
+So the outputs of a point are those of the network plus one term for every link k -> p(k) between different
+units, and a permutation that shares links with the one before needs only the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from spinscape.networks.forward import ELEMENTWISE
+from spinscape.networks.losses import PerSample, correct, resolve_loss
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+ACTIVATIONS = (*ELEMENTWISE, nn.LeakyReLU)
+
+SILENT = (nn.Flatten, nn.Identity, nn.Dropout)
+"""Modules that change no number of a row of inputs or of hidden units in a network in use."""
+
+LEAST = 32
+"""Samples in a block, at least; blocks hold multiples of it."""
+
+BLOCK_BYTES = 2**18
+"""Outputs of the points of a line for a block of samples, and likewise hidden units, on a CPU."""
+
+DEVICE_BYTES = 2**27
+"""Likewise on an accelerator."""
+
+
+@dataclass(frozen=True)
+class OneHidden:
+    """One network with one hidden layer.
+
+    Attributes
+    ----------
+    weight, bias
+        Of the hidden layer, ``(M, F)`` and ``(M,)``.
+    readout, offset
+        Weights and biases of the outputs, ``(C, M)`` and ``(C,)``.
+    activation
+        An elementwise module.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    readout: Tensor
+    offset: Tensor
+    activation: nn.Module
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """Return the pre-activations of inputs ``(B, ...)``, units first, ``(M, B)``."""
+        return torch.addmm(self.bias[:, None], self.weight, x.flatten(1).T)
+
+    def vectors(self) -> Tensor:
+        """Return incoming weights, bias and outgoing weights of each hidden unit, ``(M, F + 1 + C)``."""
+        return torch.cat([self.weight, self.bias[:, None], self.readout.T], 1)
+
+    def phi(self, z: Tensor) -> Tensor:
+        """Apply the activation, in place where it can."""
+        return z.relu_() if isinstance(self.activation, nn.ReLU) else self.activation(z)
+
+
+def one_hidden(model: nn.Module, params: dict[str, Tensor], replica: int) -> OneHidden:
+    """Return one network of an ensemble whose model has one hidden layer.
+
+    Raises
+    ------
+    ValueError
+        If the model is not a chain of a linear layer, an elementwise activation and a linear layer.
+    """
+    named = [(name, m) for name, m in model.named_children() if type(m) not in SILENT]
+    kinds = [type(module) for _, module in named]
+    plain = isinstance(model, nn.Sequential) and len(kinds) in (2, 3)
+    if not (plain and kinds[0] is kinds[-1] is nn.Linear and all(k in ACTIVATIONS for k in kinds[1:-1])):
+        raise ValueError(
+            "a network with one hidden layer is needed: linear, elementwise activation, linear; "
+            f"not {type(model).__name__} of {[kind.__name__ for kind in kinds]}"
+        )
+    (first, _), (last, _) = named[0], named[-1]
+    weight, readout = params[f"{first}.weight"][replica], params[f"{last}.weight"][replica]
+
+    def bias(name: str, size: int) -> Tensor:
+        own = params.get(f"{name}.bias")
+        return weight.new_zeros(size) if own is None else own[replica]
+
+    activation = named[1][1] if len(named) == 3 else nn.Identity()
+    return OneHidden(weight, bias(first, len(weight)), readout, bias(last, len(readout)), activation)
+
+
+class Links(NamedTuple):
+    """Terms that come (+1) and go (-1) from one permutation to the next: units, partners p(k), signs."""
+
+    units: Tensor
+    partners: Tensor
+    signs: Tensor
+
+
+def links(before: Ints, after: Ints, like: Tensor) -> Links:
+    """Return what changes from one permutation ``(M,)`` to the next."""
+    changed = np.flatnonzero(before != after)
+    units = torch.from_numpy(np.concatenate([changed, changed]))
+    partners = torch.from_numpy(np.concatenate([after[changed], before[changed]]))
+    signs = torch.from_numpy(np.repeat([1.0, -1.0], len(changed)))
+    return Links(units.to(like.device), partners.to(like.device), signs.to(like))
+
+
+class Lines:
+    """Losses of one network on the lines to its permuted copies.
+
+    Parameters
+    ----------
+    network
+        The network.
+    x, y
+        Inputs ``(N, ...)`` and labels or targets ``(N, ...)``.
+    alphas
+        Points of a line, ``(A,)``, symmetric about 1/2: where a permutation undoes itself, the loss is too.
+    loss
+        As in :func:`spinscape.networks.evaluation.evaluate`.
+    """
+
+    def __init__(
+        self,
+        network: OneHidden,
+        x: Tensor,
+        y: Tensor,
+        alphas: NDArray[np.float64],
+        *,
+        loss: str | PerSample = "cross_entropy",
+    ) -> None:
+        self.network, self.x, self.y, self.alphas = network, x, y, alphas
+        self.rows = network.readout.T.contiguous()
+        self.loss = resolve_loss(loss)
+        self.labels = not y.is_floating_point()
+        self.plain = loss == "cross_entropy" and y.ndim == 1 and self.labels
+        if self.plain and not 0 <= int(y.min()) <= int(y.max()) < len(network.offset):
+            raise ValueError(
+                f"labels must lie in 0..{len(network.offset) - 1}, not {int(y.min())}..{int(y.max())}"
+            )
+        self.budget = (BLOCK_BYTES if x.device.type == "cpu" else DEVICE_BYTES) // x.element_size()
+
+    @torch.no_grad()
+    def __call__(self, permutations: Ints) -> tuple[Floats, Floats]:
+        """Return loss and accuracy, each ``(T, S, A)``.
+
+        Parameters
+        ----------
+        permutations
+            ``(T, S, M)``; the S of one trial are followed one after the other.
+        """
+        trials, steps, width = permutations.shape
+        half = -(-len(self.alphas) // 2)
+        twice = np.take_along_axis(permutations, permutations, axis=2)
+        mirrored = (twice == np.arange(width)).all(2)
+        loss, hits = (np.empty((trials, steps, len(self.alphas))) for _ in range(2))
+        own = [np.arange(steps)] * trials
+        loss[..., :half], hits[..., :half] = self._part(permutations, own, self.alphas[:half])
+        rest = self.alphas[half:]
+        for values in (loss, hits):
+            values[..., half:] = values[..., len(rest) - 1 :: -1] if len(rest) else 0
+        if not mirrored.all() and len(rest):
+            own = [np.flatnonzero(~row) for row in mirrored]
+            for values, found in zip((loss, hits), self._part(permutations, own, rest), strict=True):
+                values[..., half:][~mirrored] = found[~mirrored]
+        return loss, np.where(self.labels & ~np.isnan(loss), hits, np.nan)
+
+    def _part(self, permutations: Ints, own: list[Ints], alphas: Floats) -> tuple[Floats, Floats]:
+        """Evaluate the chosen permutations of every trial at some of the points."""
+        trials, steps, width = permutations.shape
+        chains = []
+        for table, chosen in zip(permutations, own, strict=True):
+            chain = [np.arange(width), *table[chosen]]
+            chains.append(
+                [(s, links(a, b, self.x)) for s, (a, b) in zip(chosen, pairwise(chain), strict=True)]
+            )
+        shape = (trials, steps, len(alphas))
+        totals = torch.zeros((2, *shape), dtype=torch.float64, device=self.x.device)
+        weights = torch.from_numpy(alphas).to(self.x)[:, None, None]
+        size = max(LEAST, self.budget // (len(alphas) * len(self.network.offset)) // LEAST * LEAST)
+        for first in range(0, len(self.x), size):
+            self._block(slice(first, first + size), chains, weights, totals)
+        loss, hits = (totals / len(self.x)).cpu().numpy()
+        return loss, hits
+
+    def _block(
+        self, rows: slice, chains: list[list[tuple[int, Links]]], weights: Tensor, totals: Tensor
+    ) -> None:
+        network, y = self.network, self.y[rows]
+        z = network.hidden(self.x[rows])
+        base = torch.addmm(network.offset[:, None], network.readout, network.phi(z.clone()))
+        outputs = base.new_empty(len(weights), *base.shape)
+        for t, chain in enumerate(chains):
+            outputs.copy_(base.expand_as(outputs))
+            for s, step in chain:
+                self._add(outputs, z, step, weights)
+                values, hits = self._losses(outputs, y)
+                totals[0, t, s] += values.sum(1, dtype=torch.float64)
+                if hits is not None:
+                    totals[1, t, s] += hits.sum(1)
+
+    def _add(self, outputs: Tensor, z: Tensor, step: Links, weights: Tensor) -> None:
+        """Add the terms of links to outputs ``(A, C, B)``."""
+        size = max(1, self.budget // (len(weights) * z.shape[1]))
+        for start in range(0, len(step.units), size):
+            k, q, sign = (part[start : start + size] for part in step)
+            h = torch.lerp(z.index_select(0, k), z.index_select(0, q), weights)
+            mine, theirs = (self.rows.index_select(0, of) * sign[:, None] for of in (k, q))
+            outputs.baddbmm_(torch.lerp(mine, theirs, weights).mT, self.network.phi(h))
+
+    def _losses(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return losses and correct answers, each ``(A, B)``, of outputs ``(A, C, B)``."""
+        if not self.plain:
+            targets = y.expand(len(outputs), *y.shape)
+            return self.loss(outputs.mT, targets), correct(outputs.mT, targets) if self.labels else None
+        logarithms = outputs.log_softmax(1)
+        own = logarithms.flatten(1).index_select(1, y * len(y) + torch.arange(len(y), device=y.device))
+        hits = own == logarithms.amax(1)
+        # Only where no class has more than half the probability can two be the largest.
+        at, sample = (hits & (own < -0.69)).nonzero(as_tuple=True)
+        if len(at):
+            hits[at, sample] = outputs[at, :, sample].max(1).indices == y[sample]
+        return own.neg_(), hits

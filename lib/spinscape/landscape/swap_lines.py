@@ -1,0 +1,331 @@
+"""The loss on the line to a copy of a network in which pairs of hidden units have changed places.
+
+Liao et al. 2024, section 4.3 and Figure 3.
+S pairs of units are swapped, so that the network computes what it did before from other weights, and the loss
+is followed along the straight line between the two (their equation 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spinscape.landscape._displaced import Lines, one_hidden
+from spinscape.landscape.steps import SWAPS, generator
+from spinscape.landscape.symmetry.permutations import Permutations, permute, random_swaps
+from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.evaluation import evaluate
+from spinscape.networks.losses import PerSample
+from spinscape.networks.units import Description, describe
+from spinscape.progress import bar
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LARGEST = 2**27
+"""Values of the loss on all lines together, one gigabyte."""
+
+PIECE_BYTES = 64 * 2**20
+"""Parameters of points of lines that are written out at once."""
+
+SPREADS = ("each", "total")
+
+
+@dataclass(frozen=True)
+class SwapLines:
+    """Loss on the lines from R networks to their copies with S numbers of swapped pairs, T copies each.
+
+    Attributes
+    ----------
+    alphas
+        Position on the line, 0 at the network and 1 at the copy, ``(A,)``.
+    swaps
+        Numbers of swaps, ``(S,)``.
+    loss
+        Mean loss over the samples, ``(R, S, T, A)``.
+    accuracy
+        Share of correct answers, ``(R, S, T, A)``; NaN for regression and where the loss is NaN.
+    displaced
+        Units of the copy that are not in their old place, ``(R, S, T)``.
+    distance
+        Euclidean distance between the parameters of the two ends, ``(R, S, T)``.
+    widths
+        Numbers of hidden units by layer, ``(H,)``.
+    """
+
+    alphas: Floats
+    swaps: Ints
+    loss: Floats
+    accuracy: Floats
+    displaced: Ints
+    distance: Floats
+    widths: Ints
+
+    @property
+    def share(self) -> Floats:
+        """Displaced units as a share of all hidden units, ``(R, S, T)``."""
+        return self.displaced / self.widths.sum()
+
+
+def barrier(lines: SwapLines, *, of: str = "loss") -> Floats:
+    """Return how far the largest value on each line lies above the mean of its ends, ``(R, S, T)``.
+
+    Parameters
+    ----------
+    lines
+        Loss and accuracy along lines.
+    of
+        ``"loss"``, or ``"error"`` for the share of wrong answers.
+
+    Notes
+    -----
+    A maximum over a line that includes its ends is never below the mean of the ends, so no interval of barriers
+    contains less than zero.
+    """
+    if of not in ("loss", "error"):
+        raise ValueError(f"of must be 'loss' or 'error', not {of!r}")
+    values = lines.loss if of == "loss" else 1 - lines.accuracy
+    return values.max(-1) - (values[..., 0] + values[..., -1]) / 2
+
+
+def swap_lines(
+    ensemble: Ensemble,
+    x: Tensor,
+    y: Tensor,
+    *,
+    swaps: Sequence[int],
+    trials: int,
+    points: int = 25,
+    disjoint: bool = False,
+    loss: str | PerSample = "cross_entropy",
+    seed: int = 0,
+) -> SwapLines:
+    """Follow the loss of networks with one hidden layer to copies with swapped units.
+
+    Parameters
+    ----------
+    ensemble
+        R networks: a linear layer, an elementwise activation, a linear layer.
+    x, y
+        Inputs ``(N, ...)`` and labels or targets ``(N, ...)``.
+    swaps
+        Numbers S of pairs.
+    trials
+        Copies T of each network for each S.
+        The pairs of trial t of network r are those of :func:`spinscape.landscape.symmetry.swap`; a larger S
+        goes on where a smaller one ended.
+    points
+        Points A of a line, its ends among them, evenly spaced; an odd number has one in the middle.
+    disjoint
+        Whether no unit is in two pairs; otherwise the S transpositions are done in succession, as in the
+        source.
+    loss
+        As in :func:`spinscape.networks.evaluation.evaluate`.
+    seed
+        Seed of the pairs.
+
+    Returns
+    -------
+    SwapLines
+
+    Raises
+    ------
+    ValueError
+        If the model has not one hidden layer (then see :func:`deep_swap_lines`), or an argument is out of
+        range.
+    MemoryError
+        If there are more than `LARGEST` values.
+
+    Notes
+    -----
+    Only displaced units are computed: N x displaced x (classes + few) operations for a point.
+    See :mod:`spinscape.landscape._displaced`.
+
+    Examples
+    --------
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    >>> x, y = torch.randn(5, 3), torch.tensor([0, 1, 0, 1, 1])
+    >>> swap_lines(Ensemble.from_modules([net]), x, y, swaps=[0, 1], trials=3).loss.shape
+    (1, 2, 3, 25)
+    """
+    replicas = ensemble.replicas
+    one_hidden(ensemble.model, ensemble.params, 0)
+    description = describe(ensemble.model)
+    name = description.units[0].name
+    alphas = _check(replicas, swaps, trials, points, x, y)
+    x, y = x.to(ensemble.device, ensemble.dtype), y.to(ensemble.device)
+    drawn = [
+        random_swaps(description, s, replicas=replicas, trials=trials, disjoint=disjoint, seed=seed)[name]
+        for s in swaps
+    ]
+    permutations = torch.stack(drawn, 2).numpy()
+    rising = np.argsort(swaps, kind="stable")
+    shape = (replicas, len(swaps), trials)
+    found = {key: np.empty((*shape, points)) for key in ("loss", "accuracy")}
+    distance = np.empty(shape)
+    with bar("lines to swapped copies", replicas * trials) as progress:
+        for r in range(replicas):
+            network = one_hidden(ensemble.model, ensemble.params, r)
+            lines = Lines(network, x, y, alphas, loss=loss)
+            for values, by_trial in zip(found.values(), lines(permutations[r][:, rising]), strict=True):
+                values[r, rising] = by_trial.swapaxes(0, 1)
+            squares = _squares(network.vectors())
+            own = np.arange(len(squares))
+            distance[r] = np.sqrt(squares[own, permutations[r]].sum(-1)).T
+            progress.update(trials)
+    return SwapLines(
+        alphas=alphas,
+        swaps=np.asarray(swaps, np.int64),
+        displaced=(permutations != np.arange(permutations.shape[-1])).sum(-1).swapaxes(1, 2),
+        distance=distance,
+        widths=np.array([description.units[0].size]),
+        **found,
+    )
+
+
+def deep_swap_lines(
+    ensemble: Ensemble,
+    x: Tensor,
+    y: Tensor,
+    *,
+    swaps: Sequence[int],
+    trials: int,
+    points: int = 25,
+    where: str = "each",
+    loss: str | PerSample = "cross_entropy",
+    seed: int = 0,
+) -> SwapLines:
+    """Follow the loss of networks of any depth to copies with swapped units, by the general evaluator.
+
+    Parameters
+    ----------
+    ensemble
+        R networks of any model whose hidden units are described.
+    x, y, swaps, trials, points, loss, seed
+        As in :func:`swap_lines`; with one hidden layer the pairs are the same.
+    where
+        ``"each"``: S swaps in every hidden layer; ``"total"``: S swaps, each in a layer drawn at random.
+
+    Returns
+    -------
+    SwapLines
+
+    Raises
+    ------
+    ValueError
+        If the model's hidden units are not described, or an argument is out of range.
+    MemoryError
+        If there are more than `LARGEST` values, or one network does not fit.
+    """
+    if where not in SPREADS:
+        raise ValueError(f"where must be one of {SPREADS}, not {where!r}")
+    replicas = ensemble.replicas
+    description = describe(ensemble.model)
+    alphas = _check(replicas, swaps, trials, points, x, y)
+    x, y = x.to(ensemble.device, ensemble.dtype), y.to(ensemble.device)
+    shape = (replicas, len(swaps), trials)
+    found = {key: np.empty((*shape, points)) for key in ("loss", "accuracy")}
+    distance, displaced = np.zeros(shape), np.zeros(shape, np.int64)
+    drawn = _draws(description, swaps, replicas, trials, where, seed)
+    with bar("lines to swapped copies", replicas * len(swaps) * trials) as progress:
+        for r, s, t in np.ndindex(*shape):
+            own = {name: p[r, s, t] for name, p in drawn.items()}
+            network = ensemble[r]
+            copy = permute(network, own, description)
+            displaced[r, s, t] = sum(int((p != torch.arange(len(p))).sum()) for p in own.values())
+            away = [(copy.params[n] - p).double().square().sum() for n, p in network.params.items()]
+            distance[r, s, t] = float(torch.stack(away).sum().sqrt())
+            found["loss"][r, s, t], found["accuracy"][r, s, t] = _line(network, copy, x, y, alphas, loss)
+            progress.update()
+    return SwapLines(
+        alphas=alphas,
+        swaps=np.asarray(swaps, np.int64),
+        displaced=displaced,
+        distance=distance,
+        widths=np.array([units.size for units in description.units]),
+        **found,
+    )
+
+
+def _draws(
+    description: Description, swaps: Sequence[int], replicas: int, trials: int, where: str, seed: int
+) -> Permutations:
+    """Return the permutation of every set of units, ``(R, S, T, size)``."""
+
+    def table(count: int) -> Permutations:
+        return random_swaps(description, count, replicas=replicas, trials=trials, seed=seed)
+
+    if where == "each":
+        tables = [table(int(s)) for s in swaps]
+        return {name: torch.stack([p[name] for p in tables], 1) for name in tables[0]}
+    sets = [units.name for units in description.units]
+    tables = [table(count) for count in range(max(swaps) + 1)]
+    drawn = {
+        name: torch.empty((replicas, len(swaps), trials, p.shape[-1]), dtype=torch.int64)
+        for name, p in tables[0].items()
+    }
+    for r in range(replicas):
+        for t in range(trials):
+            layers = torch.rand(max(swaps), generator=generator(seed, SWAPS, r, t, 1), dtype=torch.float64)
+            layers = (layers * len(sets)).long()
+            for i, s in enumerate(swaps):
+                counts = torch.bincount(layers[:s], minlength=len(sets)).tolist()
+                for name, count in zip(sets, counts, strict=True):
+                    drawn[name][r, i, t] = tables[count][name][r, t]
+    return drawn
+
+
+def _line(
+    start: Ensemble, end: Ensemble, x: Tensor, y: Tensor, alphas: Floats, loss: str | PerSample
+) -> tuple[Floats, Floats]:
+    """Evaluate the points between two networks, each an ensemble of one."""
+    bytes_each = sum(p.numel() * p.element_size() for p in start.params.values())
+    size = max(1, PIECE_BYTES // bytes_each)
+    values, shares = [], []
+    for weights in torch.from_numpy(alphas).to(start.device, start.dtype).split(size):
+        params, buffers = (
+            {name: _between(p, q[name], weights) for name, p in these.items()}
+            for these, q in ((start.params, end.params), (start.buffers, end.buffers))
+        )
+        found = evaluate(Ensemble(start.model, params, buffers), x, y, loss=loss)
+        assert isinstance(found.loss, np.ndarray)
+        values.append(found.loss)
+        shares.append(found.accuracy)
+    return np.concatenate(values), np.concatenate(shares)
+
+
+def _between(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+    """Return ``(1 - w) first + w second`` for each weight, ``(A, ...)``; counts stay those of the first."""
+    if not first.is_floating_point():
+        return first.expand(len(weights), *first.shape[1:])
+    return torch.lerp(first, second, weights.reshape(-1, *[1] * (first.ndim - 1)))
+
+
+def _squares(vectors: Tensor) -> Floats:
+    """Return squared Euclidean distances between rows, float64 ``(M, M)``."""
+    rows = vectors.double().cpu().numpy()
+    gram = rows @ rows.T
+    norms = np.diag(gram)
+    squares = np.maximum(norms[:, None] + norms[None] - 2 * gram, 0)
+    np.fill_diagonal(squares, 0)
+    return squares
+
+
+def _check(replicas: int, swaps: Sequence[int], trials: int, points: int, x: Tensor, y: Tensor) -> Floats:
+    """Return the points of a line after a check of the arguments."""
+    if not len(swaps) or any(int(s) != s or s < 0 for s in swaps):
+        raise ValueError(f"swaps must be whole numbers of at least 0, not {list(swaps)}")
+    for name, value, least in (("trials", trials, 1), ("points", points, 2)):
+        if int(value) != value or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, not {value}")
+    if len(x) != len(y) or not len(x):
+        raise ValueError(f"x and y must have the same positive length, not {len(x)} and {len(y)}")
+    count = replicas * len(swaps) * trials * points
+    if count > LARGEST:
+        raise MemoryError(f"{count:,} values of the loss are more than the {LARGEST:,} that are allowed")
+    return np.linspace(0, 1, points)
