@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ INITIALISATIONS = ("pytorch", "glorot")
 
 PARAMETER_BYTES = 4
 """Memory of one parameter in single precision, in which networks are trained."""
+
+M = TypeVar("M", bound=nn.Module)
 
 _GLOROT = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 
@@ -148,6 +151,41 @@ def check_widths(
         raise MemoryError(
             f"networks ({networks} of widths {list(widths)}) take {each * count / 2**30:.3g} GiB, more than "
             f"there is: their {count:,} parameters must be at most {int(there / each):,}"
+        )
+
+
+def make(build: Callable[[], M]) -> M:
+    """Build a network, unless it and a copy of it do not fit in memory.
+
+    Parameters
+    ----------
+    build
+        Makes the network; called first on a device without memory, to count parameters.
+
+    Raises
+    ------
+    MemoryError
+        It tells how many parameters fit.
+    """
+    with torch.device("meta"):
+        count = sum(value.numel() for value in build().parameters())
+    check_count(count)
+    return build()
+
+
+def check_count(parameters: int) -> None:
+    """Refuse a network of so many parameters if it and a copy of it do not fit in memory.
+
+    Raises
+    ------
+    MemoryError
+        It tells how many parameters fit.
+    """
+    each, there = 2 * PARAMETER_BYTES, available_bytes(torch.device("cpu"))
+    if each * parameters > there:
+        raise MemoryError(
+            f"a network of {parameters:,} parameters takes {each * parameters / 2**30:.3g} GiB, more than "
+            f"there is: its parameters must be at most {int(there / each):,}"
         )
 
 

@@ -5,12 +5,17 @@ permuted, and with a positively homogeneous activation each unit may be rescaled
 writes or reads the units follows.
 A `Description` lists those parameters, as ``PermutationSpec`` does in the code of Ainsworth et al.
 (arXiv:2209.04836), so that `spinscape.landscape.symmetry` knows no architecture.
+`describe` gives the one of a model.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+from torch import nn
 
 Kind = Literal["homogeneous", "odd", "linear", "other"]
 """What an activation commutes with: positive factors, signs, both, or neither."""
@@ -82,7 +87,8 @@ class Description:
     units
         Sets of units in the order of the forward pass.
     outputs
-        Weight and bias of the last layer, which one positive number scales.
+        Weight and bias of the last layer, which one positive number scales; empty where an activation that
+        does not commute with positive factors follows them.
     norms
         Pairs of names of modules, a layer and the batch norm that follows it.
     """
@@ -104,3 +110,127 @@ class Description:
                 return units
         names = ", ".join(repr(units.name) for units in self.units)
         raise KeyError(f"there are no hidden units {name!r}; known sets: {names}")
+
+
+def describe(model: nn.Module) -> Description:
+    """Return the hidden units of a model.
+
+    Parameters
+    ----------
+    model
+        A module with a method ``hidden_units()`` that returns a `Description`, or a plain chain:
+        ``nn.Sequential`` (nested too) or `models.Residual` of flatten, linear, convolution (1d and 2d, no
+        groups), batch norm (1d and 2d), pooling, dropout and activations that act on each entry.
+
+    Returns
+    -------
+    Description
+        Checked against the model's parameters and buffers; sets are named after the layers that write them.
+
+    Raises
+    ------
+    ValueError
+        If the model holds a module that is not understood, which is named, or if its description does not
+        fit its parameters.
+    TypeError
+        If ``hidden_units()`` returns something else.
+
+    Examples
+    --------
+    >>> from spinscape.networks.models import mlp
+    >>> [(units.name, units.size) for units in describe(mlp([784, 512, 64, 10])).units]
+    [('layer1', 512), ('layer2', 64)]
+    """
+    from spinscape.networks._chains import read_chain
+
+    own = getattr(model, "hidden_units", None)
+    if callable(own):
+        description = own()
+        if not isinstance(description, Description):
+            raise TypeError(
+                f"hidden_units() of {type(model).__name__} must return a Description, "
+                f"not {type(description).__name__}"
+            )
+    else:
+        description = read_chain(model)
+    check(model, description)
+    return description
+
+
+def check(model: nn.Module, description: Description) -> None:
+    """Refuse a description that does not fit the parameters and buffers of a model.
+
+    Raises
+    ------
+    ValueError
+        It names the parameter.
+    """
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    modules = dict(model.named_modules())
+    repeated = [name for name, n in Counter(u.name for u in description.units).items() if n > 1]
+    if repeated:
+        raise ValueError(f"hidden units {repeated[0]!r} are described twice")
+    seen: set[tuple[str, int]] = set()
+    for units in description.units:
+        if units.size < 1 or units.kind not in get_args(Kind):
+            raise ValueError(f"hidden units {units.name!r} have size {units.size} and kind {units.kind!r}")
+        for axis in units.axes:
+            where = f"axis {axis.axis} of {axis.name}, listed for hidden units {units.name!r},"
+            if axis.name not in tensors:
+                raise ValueError(f"{where} is of no parameter or buffer of the model")
+            shape = tuple(tensors[axis.name].shape)
+            if not 0 <= axis.axis < len(shape):
+                raise ValueError(f"{where} does not exist: its shape is {shape}")
+            if axis.repeat < 1 or shape[axis.axis] != units.size * axis.repeat:
+                raise ValueError(
+                    f"{where} must have {units.size} x {axis.repeat} entries; its shape is {shape}"
+                )
+            if (axis.name, axis.axis) in seen:
+                raise ValueError(f"{where} is listed twice")
+            seen.add((axis.name, axis.axis))
+        stray = [axis.name for axis in units.opening if axis not in units.incoming]
+        if stray or not units.opening:
+            told = f"{stray[0]} is not" if stray else "there is none"
+            raise ValueError(f"opening of hidden units {units.name!r} must be part of incoming: {told}")
+    for name in description.outputs:
+        if name not in tensors:
+            raise ValueError(f"{name}, listed in outputs, is no parameter of the model")
+    for name in (name for pair in description.norms for name in pair):
+        if name not in modules:
+            raise ValueError(f"{name}, listed in norms, is no module of the model")
+
+
+def layer_axes(
+    name: str, layer: nn.Module, norm: tuple[str, nn.Module] | None = None
+) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
+    """Return the axes along which a layer, and a batch norm after it, list the units they write.
+
+    Parameters
+    ----------
+    name, layer
+        Name of the layer and the layer, with a weight and maybe a bias.
+    norm
+        The same of a batch norm, or of a module without parameters.
+
+    Returns
+    -------
+    incoming, norms : tuple of Axis
+        For `Units`.
+    """
+    incoming = _axes(name, layer, ("weight", "bias"))
+    return incoming, () if norm is None else norm_axes(*norm)
+
+
+def norm_axes(name: str, norm: nn.Module, repeat: int = 1) -> tuple[Axis, ...]:
+    """Return the axes of scale, shift and running statistics of a batch norm, as far as it has them."""
+    return _axes(name, norm, ("weight", "bias", "running_mean", "running_var"), repeat)
+
+
+def _axes(name: str, module: nn.Module, tensors: Iterable[str], repeat: int = 1) -> tuple[Axis, ...]:
+    there = (tensor for tensor in tensors if getattr(module, tensor, None) is not None)
+    return tuple(Axis(join(name, tensor), 0, repeat) for tensor in there)
+
+
+def join(prefix: str, name: str) -> str:
+    """Return the name of a part of a module, of the model itself if that has none."""
+    return f"{prefix}.{name}" if prefix else name

@@ -1,0 +1,88 @@
+"""Descriptions of hidden units, tried out by hand: what `landscape.symmetry` does, in a few plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.units import Axis, Description
+
+
+def randomised(model: nn.Module, replicas: int = 2, seed: int = 0) -> Ensemble:
+    """Float64 replicas with random parameters, of the scale of PyTorch's law, and random statistics.
+
+    Scales of batch norms have either sign, and one in four is zero.
+    """
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(shape: Iterable[int]) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    params, buffers = {}, {}
+    for name, own in model.named_parameters():
+        shape = (replicas, *own.shape)
+        if own.ndim > 1:
+            params[name] = normal(shape) * (2 / own[0].numel()) ** 0.5
+        elif name.endswith("weight"):
+            params[name] = normal(shape) * (torch.rand(shape, generator=g) > 0.25)
+        else:
+            params[name] = normal(shape) / 3
+    for name, own in model.named_buffers():
+        shape = (replicas, *own.shape)
+        if name.endswith("running_var"):
+            buffers[name] = normal(shape).abs() + 0.3
+        elif name.endswith("running_mean"):
+            buffers[name] = normal(shape) / 2
+        else:
+            buffers[name] = torch.ones(shape, dtype=own.dtype)
+    return Ensemble(model, params, buffers)
+
+
+def along(ensemble: Ensemble, axes: Iterable[Axis], change: Callable[[Tensor], Tensor]) -> Ensemble:
+    """Change, along each axis, a tensor ``(R, units, ...)``; one replica after the other is not needed."""
+    tensors = dict(ensemble.params | ensemble.buffers)
+    for axis in axes:
+        value = tensors[axis.name].movedim(axis.axis + 1, 1)
+        entries = value.reshape(len(value), -1, axis.repeat, *value.shape[2:])
+        moved = change(entries).reshape(value.shape).movedim(1, axis.axis + 1)
+        tensors[axis.name] = moved.contiguous()
+    return Ensemble(
+        ensemble.model,
+        {name: tensors[name] for name in ensemble.params},
+        {name: tensors[name] for name in ensemble.buffers},
+    )
+
+
+def permuted(ensemble: Ensemble, description: Description, seed: int = 1) -> Ensemble:
+    """Permute the units of every set at random."""
+    g = torch.Generator().manual_seed(seed)
+    for units in description.units:
+        order = torch.randperm(units.size, generator=g)
+        ensemble = along(ensemble, units.axes, lambda value, order=order: value[:, order])
+    return ensemble
+
+
+def scaled(ensemble: Ensemble, description: Description, seed: int = 2, *, signs: bool = False) -> Ensemble:
+    """Scale every unit by a factor between 1/2 and 3/2, or by a sign, and what reads it by the inverse."""
+    g = torch.Generator().manual_seed(seed)
+    for units in description.units:
+        factor = torch.rand(units.size, generator=g, dtype=ensemble.dtype) + 0.5
+        if signs:
+            factor = (factor - 1).sign()
+
+        def times(value: Tensor, factor: Tensor = factor) -> Tensor:
+            return value * factor.view(-1, *[1] * (value.ndim - 2))
+
+        def over(value: Tensor, factor: Tensor = factor) -> Tensor:
+            return value / factor.view(-1, *[1] * (value.ndim - 2))
+
+        ensemble = along(along(ensemble, units.incoming, times), units.outgoing, over)
+    return ensemble
+
+
+def change(first: Tensor, second: Tensor) -> float:
+    """Largest difference of outputs, relative to the largest output."""
+    return float((first - second).abs().max() / first.abs().max())
