@@ -14,6 +14,9 @@ WALKS, DOWNHILL, PROBES, PLANES = 1, 2, 3, 4
 PRUNING, PATHS, SPREAD = 11, 12, 13
 """Likewise, for networks as spin glasses."""
 
+PERMUTATIONS, SWAPS, SCALES, SIGNS, GROUP = 21, 22, 23, 24, 25
+"""Likewise, for symmetries."""
+
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""

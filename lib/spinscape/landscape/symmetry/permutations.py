@@ -1,0 +1,389 @@
+"""Permutations of hidden units, which change the weights of a network and not its function.
+
+Unit i of the result is unit ``p[i]`` of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from spinscape.landscape.steps import PERMUTATIONS, SWAPS, generator
+from spinscape.memory import available_bytes
+from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.units import Axis, Description, Units, check, describe
+
+Permutations = dict[str, Tensor]
+"""By the name of a set of units: int64 ``(R, size)``, or ``(size,)`` for all replicas alike."""
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """Copies of networks in which pairs of hidden units have changed places.
+
+    Attributes
+    ----------
+    ensemble
+        The copies, ``R * trials`` of them: all trials of the first network, then of the next.
+    permutations
+        What was done to each copy, ``(R * trials, size)`` by set.
+    displaced
+        Number of units that are not in their old place, int64 ``(R, trials)``.
+    """
+
+    ensemble: Ensemble
+    permutations: Permutations
+    displaced: np.ndarray
+
+
+def description_of(of: nn.Module | Ensemble | Description) -> Description:
+    """Return the hidden units of a model, of an ensemble's model, or the description itself."""
+    if isinstance(of, Description):
+        return of
+    return describe(of.model if isinstance(of, Ensemble) else of)
+
+
+def fitting(ensemble: Ensemble, description: Description | None) -> Description:
+    """Return the hidden units of an ensemble's model: those given, checked, or its own."""
+    if description is None:
+        return describe(ensemble.model)
+    check(ensemble.model, description)
+    return description
+
+
+def identity(of: nn.Module | Ensemble | Description) -> Permutations:
+    """Return the permutation that leaves every hidden unit where it is, ``(size,)`` by set."""
+    return {units.name: torch.arange(units.size) for units in description_of(of).units}
+
+
+def random_permutations(
+    of: nn.Module | Ensemble | Description, *, replicas: int, seed: int = 0
+) -> Permutations:
+    """Draw uniform permutations of all sets of hidden units.
+
+    Parameters
+    ----------
+    of
+        A model, an ensemble or a description.
+    replicas
+        Number R of draws; draw r depends on the seed and r only.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    dict
+        int64 ``(R, size)`` by set, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If `replicas` is below 1, or there are no hidden units.
+    """
+    description = description_of(of)
+    _at_least("replicas", replicas, 1)
+    rows = []
+    for r in range(replicas):
+        source = generator(seed, PERMUTATIONS, r)
+        rows.append([torch.randperm(units.size, generator=source) for units in description.units])
+    columns = zip(*rows, strict=True)
+    return {units.name: torch.stack(column) for units, column in zip(description.units, columns, strict=True)}
+
+
+def compose(first: Mapping[str, ArrayLike], second: Mapping[str, ArrayLike]) -> Permutations:
+    """Return the permutations that do `first`, then `second`.
+
+    Sets that only one of them names are permuted by that one; rows of ``(size,)`` count for all replicas.
+
+    Raises
+    ------
+    ValueError
+        If sizes or numbers of replicas differ.
+    """
+    composed = {}
+    for name in [*first, *(name for name in second if name not in first)]:
+        if name not in first or name not in second:
+            composed[name] = _integers(name, first[name] if name in first else second[name]).clone()
+            continue
+        p, q = _integers(name, first[name]), _integers(name, second[name])
+        if p.shape[-1] != q.shape[-1] or (p.ndim == q.ndim == 2 and 1 != len(p) != len(q) != 1):
+            raise ValueError(f"permutations of {name!r} differ in shape: {tuple(p.shape)}, {tuple(q.shape)}")
+        composed[name] = _compose(p, q)
+    return composed
+
+
+def _compose(p: Tensor, q: Tensor) -> Tensor:
+    if p.ndim == 1:
+        return p[q]
+    rows = max(len(p), len(q) if q.ndim == 2 else 1)
+    return p.expand(rows, -1).gather(1, q.expand(rows, -1))
+
+
+def inverse(permutations: Mapping[str, ArrayLike]) -> Permutations:
+    """Return the permutations that undo the given ones."""
+    return {name: _integers(name, p).argsort(-1) for name, p in permutations.items()}
+
+
+def permute(
+    ensemble: Ensemble, permutations: Mapping[str, ArrayLike], description: Description | None = None
+) -> Ensemble:
+    """Permute hidden units: weights, biases, batch norms and their statistics.
+
+    Parameters
+    ----------
+    ensemble
+        R networks.
+    permutations
+        By set, ``(R, size)``, or ``(size,)`` for all networks alike; sets that are not named stay.
+        One network takes any number R' of permutations and gives R' networks.
+    description
+        The hidden units; by default those of the model.
+
+    Returns
+    -------
+    Ensemble
+        Networks of the same functions, up to the order in which sums are rounded.
+
+    Raises
+    ------
+    ValueError
+        If a set is unknown, or something is not a permutation or has the wrong shape.
+
+    Examples
+    --------
+    >>> from spinscape.networks.models import mlp
+    >>> ensemble = Ensemble.from_modules([mlp([2, 3, 1])])
+    >>> permuted = permute(ensemble, {"layer1": [2, 0, 1]})
+    >>> bool((permuted.params["layer1.bias"] == ensemble.params["layer1.bias"][:, [2, 0, 1]]).all())
+    True
+    """
+    description = fitting(ensemble, description)
+    given = check_permutations(permutations, description, ensemble.replicas)
+    rows = max([ensemble.replicas, *(len(p) for p in given.values())])
+    wanted: dict[str, list[tuple[Axis, Tensor]]] = {}
+    for units in description.units:
+        if units.name in given:
+            for axis in units.axes:
+                wanted.setdefault(axis.name, []).append((axis, given[units.name].to(ensemble.device)))
+
+    def moved(name: str, value: Tensor) -> Tensor:
+        for axis, p in wanted.get(name, []):
+            value = _select(value, axis, p)
+        return value if len(value) == rows else value.expand(rows, *value.shape[1:]).contiguous()
+
+    return Ensemble(
+        ensemble.model,
+        {name: moved(name, value) for name, value in ensemble.params.items()},
+        {name: moved(name, value) for name, value in ensemble.buffers.items()},
+        ensemble.history if rows == ensemble.replicas else None,
+    )
+
+
+def check_permutations(
+    permutations: Mapping[str, ArrayLike], description: Description, replicas: int
+) -> Permutations:
+    """Return permutations as int64 ``(R', size)``, R' being 1 where all replicas share one.
+
+    Raises
+    ------
+    ValueError
+        If a set is unknown, or something is not a permutation or has the wrong shape.
+    """
+    sizes = {units.name: units.size for units in description.units}
+    unknown = [name for name in permutations if name not in sizes]
+    if unknown:
+        known = ", ".join(repr(name) for name in sizes)
+        raise ValueError(f"permutations name hidden units {unknown[0]!r}; known sets: {known}")
+    rows = replicas
+    checked = {}
+    for name, given in permutations.items():
+        p = _integers(name, given)
+        if p.shape[-1] != sizes[name]:
+            raise ValueError(
+                f"permutations of {name!r} must have {sizes[name]} entries, not shape {tuple(p.shape)}"
+            )
+        p = p.reshape(-1, sizes[name])
+        if not len(p) or not torch.equal(p.sort(-1).values, torch.arange(sizes[name]).expand_as(p)):
+            raise ValueError(
+                f"permutations of {name!r} must list each of 0..{sizes[name] - 1} once in every row"
+            )
+        if len(p) != 1 and rows == 1:
+            rows = len(p)
+        if len(p) not in (1, rows):
+            raise ValueError(f"permutations of {name!r} must have 1 or {rows} rows, not {len(p)}")
+        checked[name] = p
+    return checked
+
+
+def swap(
+    ensemble: Ensemble,
+    swaps: int,
+    *,
+    trials: int = 1,
+    units: str | Sequence[str] | None = None,
+    disjoint: bool = False,
+    seed: int = 0,
+) -> Swapped:
+    """Let random pairs of hidden units change places, in copies of the networks.
+
+    Parameters
+    ----------
+    ensemble
+        R networks.
+    swaps
+        Number S of pairs in each set of units, at least 0.
+    trials
+        Copies of each network, each with pairs of its own.
+        Trial t of network r depends on the seed, r, t and the sets; its first pairs are the same whatever S.
+    units
+        Name of the set, or several; by default every set of the model.
+    disjoint
+        Whether no unit is in two pairs; otherwise the S transpositions are done in succession and may undo
+        each other.
+    seed
+        Seed of the draws.
+
+    Raises
+    ------
+    ValueError
+        If a count is out of range (disjoint pairs: at most half the units), or a set is unknown.
+    MemoryError
+        If the copies do not fit in memory; it tells how many do.
+    """
+    description = description_of(ensemble)
+    _at_least("trials", trials, 1)
+    _check_memory(ensemble, description, trials)
+    permutations = random_swaps(
+        description,
+        swaps,
+        replicas=ensemble.replicas,
+        trials=trials,
+        units=units,
+        disjoint=disjoint,
+        seed=seed,
+    )
+    flat = {name: p.flatten(0, 1) for name, p in permutations.items()}
+    copies = ensemble[torch.arange(ensemble.replicas).repeat_interleave(trials)]
+    away = sum((p != torch.arange(p.shape[-1])).sum(-1) for p in permutations.values())
+    return Swapped(permute(copies, flat, description), flat, torch.as_tensor(away).numpy())
+
+
+def random_swaps(
+    of: nn.Module | Ensemble | Description,
+    swaps: int,
+    *,
+    replicas: int,
+    trials: int = 1,
+    units: str | Sequence[str] | None = None,
+    disjoint: bool = False,
+    seed: int = 0,
+) -> Permutations:
+    """Draw the permutations that :func:`swap` applies.
+
+    Returns
+    -------
+    dict
+        int64 ``(R, trials, size)`` by set, on the CPU.
+    """
+    description = description_of(of)
+    chosen = _chosen(description, units)
+    _at_least("swaps", swaps, 0)
+    _at_least("replicas", replicas, 1)
+    _at_least("trials", trials, 1)
+    for one in chosen:
+        if disjoint and swaps > one.size // 2:
+            raise ValueError(
+                f"swaps must be at most {one.size // 2}, half the {one.size} units of {one.name!r}, "
+                f"for disjoint pairs, not {swaps}"
+            )
+        if swaps and one.size < 2:
+            raise ValueError(f"swaps must be 0 where {one.name!r} has one unit, not {swaps}")
+    drawn = {one.name: torch.empty((replicas, trials, one.size), dtype=torch.int64) for one in chosen}
+    for r in range(replicas):
+        for t in range(trials):
+            source = generator(seed, SWAPS, r, t)
+            for one in chosen:
+                sub = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=source)))
+                drawn[one.name][r, t] = _swapped(one.size, swaps, disjoint, sub)
+    return drawn
+
+
+def _swapped(size: int, swaps: int, disjoint: bool, source: torch.Generator) -> Tensor:
+    """Return the permutation that S random pairs make; the first pairs do not depend on S."""
+    if disjoint:
+        p, pairs = torch.arange(size), torch.randperm(size, generator=source)[: 2 * swaps]
+        p[pairs[::2]], p[pairs[1::2]] = pairs[1::2], pairs[::2]
+        return p
+    order = list(range(size))
+    numbers = torch.rand((swaps, 2), generator=source, dtype=torch.float64)
+    for u, v in numbers.tolist():
+        i, j = int(u * size), int(v * (size - 1))
+        j += j >= i
+        order[i], order[j] = order[j], order[i]
+    return torch.tensor(order)
+
+
+def _chosen(description: Description, units: str | Sequence[str] | None) -> list[Units]:
+    names = [units] if isinstance(units, str) else units
+    if names is None:
+        names = [one.name for one in description.units]
+    known = {one.name: one for one in description.units}
+    for name in names:
+        if name not in known:
+            told = ", ".join(repr(known_name) for known_name in known)
+            raise ValueError(f"units names hidden units {name!r}; known sets: {told}")
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"units must name at least one set of hidden units, each once, not {list(names)}")
+    return [known[name] for name in names]
+
+
+def _select(value: Tensor, axis: Axis, p: Tensor) -> Tensor:
+    """Reorder `value` ``(R or 1, ...)`` along an axis by `p` ``(R or 1, size)``."""
+    if axis.repeat > 1:
+        within = torch.arange(axis.repeat, device=p.device)
+        p = (p[:, :, None] * axis.repeat + within).flatten(1)
+    dim = axis.axis + 1
+    if len(p) == 1:
+        return value.index_select(dim, p[0])
+    if dim == 1:
+        starts = torch.arange(len(p), device=p.device)[:, None] * p.shape[1] * (len(value) > 1)
+        return value.flatten(0, 1).index_select(0, (p + starts).flatten()).unflatten(0, tuple(p.shape))
+    shape = [len(p), *value.shape[1:]]
+    index = p.reshape(len(p), *[1] * (dim - 1), -1, *[1] * (value.ndim - dim - 1))
+    return value.expand(shape).gather(dim, index.expand(shape))
+
+
+def _integers(name: str, given: ArrayLike) -> Tensor:
+    try:
+        p = torch.as_tensor(given).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"permutations of {name!r} must be arrays of whole numbers: {error}") from None
+    if p.is_floating_point() or p.is_complex() or p.dtype == torch.bool or p.ndim not in (1, 2):
+        raise ValueError(
+            f"permutations of {name!r} must be whole numbers of shape (size,) or (R, size), "
+            f"not {p.dtype} of shape {tuple(p.shape)}"
+        )
+    return p.long()
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def _check_memory(ensemble: Ensemble, description: Description, trials: int) -> None:
+    tensors = [*ensemble.params.values(), *ensemble.buffers.values()]
+    # The copies, the permuted ones beside them, and the permutations.
+    each = 2 * sum(value.numel() * value.element_size() for value in tensors)
+    each += 16 * ensemble.replicas * sum(units.size for units in description.units)
+    there = available_bytes(ensemble.device)
+    if each * trials > there:
+        raise MemoryError(
+            f"{trials} trials of {ensemble.replicas} networks take {each * trials / 2**30:.3g} GiB, "
+            f"more than there is: trials must be at most {int(there / each)}"
+        )
