@@ -20,6 +20,9 @@ RISES = 31
 PERMUTATIONS, SWAPS, SCALES, SIGNS, GROUP = 21, 22, 23, 24, 25
 """Likewise, for symmetries."""
 
+STARTS, PLANTED, NOISE = 31, 32, 33
+"""Likewise, for matching."""
+
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""

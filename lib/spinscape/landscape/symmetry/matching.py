@@ -1,0 +1,293 @@
+"""Permutations that bring one network close to another.
+
+The objective, everywhere in this package, is the full inner product
+
+    ``<a, P b> = sum over all parameters of the products of their entries``,
+
+weights, biases and the last layer included.
+As ``|a - P b|^2 = |a|^2 + |b|^2 - 2 <a, P b>`` and a permutation changes no norm, the largest inner product
+is the smallest Euclidean distance.
+
+For one set of hidden units, all others held, the best permutation is a linear assignment and is found
+exactly (`scipy.optimize.linear_sum_assignment`).
+So one hidden layer is solved exactly.
+Several are solved to a permutation that no change of a single set improves: coordinate descent, the weight
+matching of Ainsworth et al. (arXiv:2209.04836, algorithm 1), here started from the layer-by-layer solution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spinscape import progress
+from spinscape.landscape.steps import STARTS, generator
+from spinscape.landscape.symmetry._pair import Orders, Pair, assignment
+from spinscape.landscape.symmetry.permutations import Permutations, at_least, fitting
+from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.units import Description, Units
+
+METHODS = ("descent", "layerwise")
+"""Coordinate descent on the full inner product, or one pass by the cosines of incoming vectors."""
+
+BEGINNINGS = ("layerwise", "identity")
+"""Where the first descent starts."""
+
+SWEEPS = 200
+"""Most passes over all sets of a descent; tens are usual."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Permutations of R networks `b` that bring them close to networks `a`.
+
+    Attributes
+    ----------
+    permutations
+        By set of units, int64 ``(R, size)``; ``permute(b, permutations)`` is what is close to `a`.
+    objective
+        Inner product of `a` and the permuted `b` over all parameters, float64 ``(R,)``.
+    before
+        The same of `b` as it was, ``(R,)``.
+    sweeps
+        Passes over the sets, until a pass changed nothing, of the start that was kept, ``(R,)``;
+        0 for a layerwise matching.
+    kept
+        The start that was kept, ``(R,)``: 0 for the first, k for restart k.
+    """
+
+    permutations: Permutations
+    objective: NDArray[np.float64]
+    before: NDArray[np.float64]
+    sweeps: NDArray[np.int64]
+    kept: NDArray[np.int64]
+
+
+def inner_product(a: Ensemble, b: Ensemble) -> NDArray[np.float64]:
+    """Return the inner product of two networks over all parameters; buffers do not count.
+
+    Parameters
+    ----------
+    a, b
+        R networks each, or one on either side.
+
+    Returns
+    -------
+    ndarray
+        float64 ``(R,)``.
+
+    Raises
+    ------
+    ValueError
+        If the networks differ in parameters or shapes, or a parameter is not finite.
+    """
+    check_pair(a, b)
+    total = torch.zeros(max(a.replicas, b.replicas), dtype=torch.float64, device=b.device)
+    for name, value in b.params.items():
+        left, right = (side.detach().flatten(1) for side in (a.params[name].to(b.device), value))
+        # One network at a time: a product of all of them in double precision need not fit.
+        for r in range(len(total)):
+            one, other = left[r % len(left)].double(), right[r % len(right)].double()
+            total[r] += torch.dot(one, other)
+    return total.cpu().numpy()
+
+
+def match(
+    a: Ensemble,
+    b: Ensemble,
+    *,
+    method: str = "descent",
+    start: str = "layerwise",
+    restarts: int = 0,
+    bias: bool = True,
+    seed: int = 0,
+    description: Description | None = None,
+    label: str = "matching",
+) -> Matching:
+    """Find permutations of the hidden units of `b` that bring it close to `a`.
+
+    Parameters
+    ----------
+    a
+        R networks, or one for all.
+    b
+        R networks of the same model.
+    method
+        ``"descent"``: coordinate descent on the full inner product; an order is replaced only if that
+        gains, until no set gains. ``"layerwise"``: sets in forward order, each by the largest sum of
+        cosines between incoming vectors (weights and biases of the layers that open it), the sets before
+        it permuted already; outgoing weights are not looked at, so the distance may grow.
+    start
+        Where the descent starts: ``"layerwise"`` or ``"identity"``.
+    restarts
+        Further descents from uniform random permutations; the best is kept, the first of equals.
+    bias
+        Whether biases count in the choice of permutations; the objective returned counts them always.
+    seed
+        Seed of the restarts; restart k of network r depends on the seed, r and k only.
+    description
+        The hidden units; by default those of the model of `b`.
+    label
+        What the progress bar says.
+
+    Returns
+    -------
+    Matching
+        Permutations, objectives before and after.
+
+    Raises
+    ------
+    ValueError
+        If the networks differ in parameters or shapes, a parameter is not finite, the model has no
+        description, or an option is none of the above.
+
+    Examples
+    --------
+    >>> from spinscape.landscape.symmetry.permutations import permute, random_permutations
+    >>> from spinscape.networks.models import mlp
+    >>> a = Ensemble.from_modules([mlp([8, 6, 5, 2])])
+    >>> b = permute(a, random_permutations(a, replicas=3))
+    >>> found = match(a, b)
+    >>> again = permute(b, found.permutations)
+    >>> all(torch.equal(again.params[name][2], a.params[name][0]) for name in a.params)
+    True
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}, not {method!r}")
+    if start not in BEGINNINGS:
+        raise ValueError(f"start must be one of {BEGINNINGS}, not {start!r}")
+    at_least("restarts", restarts, 0)
+    check_pair(a, b)
+    if a.replicas not in (1, b.replicas):
+        raise ValueError(f"a must have 1 or {b.replicas} networks, as b has, not {a.replicas}")
+    description = fitting(b, description)
+    found = []
+    for r in progress.track(range(b.replicas), label):
+        pair = Pair(*one_pair(a, b, r), description, bias=bias)
+        found.append(_match_one(pair, method, start, restarts, seed, r))
+    return Matching(
+        {units.name: torch.stack([one[0][units.name] for one in found]) for units in description.units},
+        *(np.array([one[k] for one in found], dtype=np.float64) for k in (1, 2)),
+        *(np.array([one[k] for one in found], dtype=np.int64) for k in (3, 4)),
+    )
+
+
+def one_pair(a: Ensemble, b: Ensemble, r: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the parameters of networks r, of one number type and on the device of `b`."""
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    first = {name: value[r % len(value)].detach() for name, value in a.params.items()}
+    return (
+        {name: value.to(b.device, dtype) for name, value in first.items()},
+        {name: value[r].detach().to(dtype) for name, value in b.params.items()},
+    )
+
+
+def _match_one(
+    pair: Pair, method: str, start: str, restarts: int, seed: int, r: int
+) -> tuple[Orders, float, float, int, int]:
+    still = pair.identity()
+    if method == "layerwise":
+        best, sweeps, kept = layerwise(pair), 0, 0
+    else:
+        # Sets that share no parameter are solved exactly from anywhere.
+        apart = not any(pair.neighbours(units) for units in pair.units)
+        best, sweeps = descend(pair, still if start == "identity" or apart else layerwise(pair))
+        kept, highest = 0, pair.objective(best) if restarts else 0.0
+        for k in range(1, restarts + 1):
+            source = generator(seed, STARTS, r, k)
+            orders, passes = descend(pair, _random(pair, source))
+            height = pair.objective(orders)
+            if height > highest:
+                best, sweeps, kept, highest = orders, passes, k, height
+    return best, pair.objective(best), pair.objective(still), sweeps, kept
+
+
+def layerwise(pair: Pair) -> Orders:
+    """Match set by set in forward order, by the cosines between incoming vectors."""
+    orders = pair.identity()
+    for units in pair.units:
+        orders[units.name] = assignment(pair.cosines(units, orders))
+    return orders
+
+
+def descend(pair: Pair, orders: Orders) -> tuple[Orders, int]:
+    """Replace the order of one set after the other while that gains; return orders and passes."""
+    orders = dict(orders)
+    around = {units.name: sorted(pair.neighbours(units)) for units in pair.units}
+    solved: dict[str, list[Tensor]] = {}
+    for sweep in range(1, SWEEPS + 1):
+        changed = False
+        for units in pair.units:
+            state = [orders[name] for name in around[units.name]]
+            last = solved.get(units.name)
+            if last is not None and all(old is new for old, new in zip(last, state, strict=True)):
+                continue
+            solved[units.name] = state
+            better = _improve(pair, units, orders)
+            if better is not None:
+                orders[units.name] = better
+                changed = True
+        if not changed:
+            break
+    return orders, sweep
+
+
+def _improve(pair: Pair, units: Units, orders: Orders) -> Tensor | None:
+    """Return an order of one set that gains more than rounding, or None."""
+    gains, old = pair.gains(units, orders), orders[units.name]
+    new = assignment(gains)
+    moved = (new != old).nonzero().flatten()
+    if not len(moved):
+        return None
+    if units.name in pair.neighbours(units):
+        # The gains are the gradient of a quadratic form: what they promise need not come.
+        value = pair.local(units, orders)
+        gain = pair.local(units, orders | {units.name: new}) - value
+        scale = abs(value)
+    else:
+        after, before = (gains[moved, order[moved]].double() for order in (new, old))
+        gain = float((after - before).sum())
+        scale = float(after.abs().sum() + before.abs().sum())
+    return new if gain > 4 * torch.finfo(gains.dtype).eps * scale else None
+
+
+def _random(pair: Pair, source: torch.Generator) -> Orders:
+    device = next(iter(pair.b.values())).device
+    return {u.name: torch.randperm(u.size, generator=source).to(device) for u in pair.units}
+
+
+def check_pair(a: Ensemble, b: Ensemble) -> None:
+    """Refuse ensembles of different models, and parameters that are not finite.
+
+    Raises
+    ------
+    ValueError
+        It names the parameter.
+    """
+    odd = [*(name for name in a.params if name not in b.params), *(n for n in b.params if n not in a.params)]
+    if odd:
+        whose = "a" if odd[0] in a.params else "b"
+        raise ValueError(f"only {whose} has a parameter {odd[0]}: the networks must be of one model")
+    for name, value in a.params.items():
+        shapes = tuple(value.shape[1:]), tuple(b.params[name].shape[1:])
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"{name} has shape {shapes[0]} in a and {shapes[1]} in b: "
+                "widths, inputs and classes of the networks must be equal"
+            )
+    if a.replicas != b.replicas and 1 not in (a.replicas, b.replicas):
+        raise ValueError(f"a has {a.replicas} networks and b {b.replicas}: give as many, or one")
+    for whose, ensemble in (("a", a), ("b", b)):
+        check_finite(ensemble, whose)
+
+
+def check_finite(ensemble: Ensemble, whose: str) -> None:
+    """Refuse parameters that are not finite, by name and network."""
+    for name, value in ensemble.params.items():
+        for r in range(len(value)):
+            if not torch.isfinite(value[r]).all():
+                raise ValueError(f"{name} of network {r} of {whose} has entries that are not finite")
