@@ -8,29 +8,19 @@ Both scripts come with the site (see `sphinx_scripts`), so nothing is fetched fr
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spinscape.companion.embedded import LEVELS, check_words, figure_html, parts, png, short, show
+
 MARK = 'class="spinscape-surfaces"'
 """What a page has in it where `surfaces.js` is needed."""
 
-LEVELS = 9999
-"""Heights are kept to so many parts of a surface's range."""
-
-COLOURS = 64
-"""Colours of the picture."""
-
 LARGEST = 200 * 200
 """Points that one surface may have."""
-
-_SMALLEST_WORDS = 20
 
 
 def surfaces(
@@ -60,9 +50,7 @@ def surfaces(
         If shapes do not fit, coordinates do not increase, a surface has no finite height or too many points,
         or the words are missing.
     """
-    from IPython.display import display
-
-    display({"text/html": page_html(items, alt=alt, axes=axes, caption=caption), "text/plain": alt}, raw=True)
+    show(page_html(items, alt=alt, axes=axes, caption=caption), alt)
 
 
 def page_html(
@@ -75,18 +63,10 @@ def page_html(
     """Return what :func:`surfaces` shows."""
     if not items:
         raise ValueError("there is no surface to show")
-    if len(alt) < _SMALLEST_WORDS:
-        raise ValueError(f"alt must say in words what the surfaces show, not {alt!r}")
+    check_words(alt, "surfaces")
     checked = [_checked(*item) for item in items]
     data = {"axes": list(axes), "surfaces": [_packed(*item) for item in checked]}
-    # "<" could end the block of data.
-    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    picture = base64.b64encode(_picture(checked, axes)).decode()
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return (
-        f'<figure {MARK}><img alt="{escape(alt)}" src="data:image/png;base64,{picture}">'
-        f'<script type="application/json">{text}</script>{below}</figure>'
-    )
+    return figure_html(MARK, data, _picture(checked, axes), alt=alt, caption=caption)
 
 
 Item = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], str]
@@ -112,21 +92,14 @@ def _packed(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float6
     """Return a surface as whole numbers of parts of its range, rows along y as plotly has them."""
     finite = np.isfinite(z)
     low, high = float(z[finite].min()), float(z[finite].max())
-    parts = np.rint((np.where(finite, z, low) - low) / (high - low or 1.0) * LEVELS).astype(int)
-    heights = [int(v) if ok else None for v, ok in zip(parts.T.flat, finite.T.flat, strict=True)]
     step = (high - low) / LEVELS
-    return {"label": label, "x": _short(x), "y": _short(y), "low": low, "step": step, "z": heights}
-
-
-def _short(values: NDArray[np.float64]) -> list[float]:
-    return [float(f"{value:.6g}") for value in values]
+    heights = parts(z.T, low, high)
+    return {"label": label, "x": short(x), "y": short(y), "low": low, "step": step, "z": heights}
 
 
 def _picture(items: list[Item], axes: tuple[str, str, str]) -> bytes:
     """Draw the surfaces side by side, for where they cannot turn."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     figure = Figure(figsize=(8.2, 3.6), dpi=100, layout="constrained")
     for number, (x, y, z, label) in enumerate(items, 1):
@@ -139,10 +112,4 @@ def _picture(items: list[Item], axes: tuple[str, str, str]) -> bytes:
         at.tick_params(labelsize=7)
         at.text2D(0.5, 0.98, label, transform=at.transAxes, ha="center", va="top")
         at.view_init(elev=25, azim=-45)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    # Few colours suffice for a picture that most readers see turn.
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(COLOURS)
-    stream = io.BytesIO()
-    image.save(stream, format="png", optimize=True)
-    return stream.getvalue()
+    return png(figure)

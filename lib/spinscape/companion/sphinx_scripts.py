@@ -2,7 +2,7 @@
 
 Jupyter Book always loads sphinx-thebe, which declares its constants twice on every page (an error
 in the browser's console) and points at a server outside; the book has no Thebe buttons.
-Pages with surfaces that turn load a script of the book's own, which fetches plotly.js from beside it; that
+Pages with figures that move load scripts of the book's own, which fetch plotly.js from beside them; that
 comes out of the installed plotly, once into a site that has such a page.
 """
 
@@ -13,9 +13,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from spinscape.companion.interactive import MARK
+from spinscape.companion import interactive, interactive_curves
 
-SCRIPT = "surfaces.js"
+SHARED = "figures.js"
+SCRIPTS = {interactive.MARK: "surfaces.js", interactive_curves.MARK: "curves.js"}
+"""What a page has in it -> the script that it then needs, besides the shared one."""
+
 LIBRARY = "plotly.min.js"
 
 
@@ -32,21 +35,31 @@ def drop_unused(app: Any, pagename: str, template: str, context: dict[str, Any],
         context[kind] = kept
 
 
-def add_surfaces(app: Any, pagename: str, template: str, context: dict[str, Any], tree: Any) -> None:
-    """Let a page that has surfaces load their script."""
-    if MARK in (context.get("body") or ""):
-        app.add_js_file(SCRIPT, loading_method="defer")
+def add_scripts(app: Any, pagename: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Let a page that has figures that move load their scripts."""
+    for script in _needed(context.get("body") or ""):
+        app.add_js_file(script, loading_method="defer")
+
+
+def _needed(text: str) -> list[str]:
+    """Return the scripts that a page with this text needs, in the order in which they run."""
+    own = [script for mark, script in SCRIPTS.items() if mark in text]
+    return [SHARED, *own] if own else []
 
 
 def copy_scripts(app: Any, exception: Exception | None) -> None:
-    """Put the scripts of surfaces beside the pages, if any of them has one."""
+    """Put the scripts of figures that move beside the pages, if any of them needs them."""
     out = Path(app.outdir)
-    if exception is not None or not any(MARK in _text(page) for page in out.rglob("*.html")):
+    if exception is not None:
+        return
+    needed = {script for page in out.rglob("*.html") for script in _needed(_text(page))}
+    if not needed:
         return
     static = out / "_static"
     static.mkdir(exist_ok=True)
-    with resources.as_file(resources.files("spinscape.companion") / SCRIPT) as own:
-        shutil.copyfile(own, static / SCRIPT)
+    for script in needed:
+        with resources.as_file(resources.files("spinscape.companion") / script) as own:
+            shutil.copyfile(own, static / script)
     with resources.as_file(resources.files("plotly") / "package_data" / LIBRARY) as library:
         shutil.copyfile(library, static / LIBRARY)
 
@@ -57,7 +70,7 @@ def _text(page: Path) -> str:
 
 def setup(app: Any) -> dict[str, Any]:
     """Register the extension; what drops scripts runs after all others."""
-    app.connect("html-page-context", add_surfaces)
+    app.connect("html-page-context", add_scripts)
     app.connect("html-page-context", drop_unused, priority=900)
     app.connect("build-finished", copy_scripts)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

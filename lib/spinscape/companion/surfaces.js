@@ -2,35 +2,18 @@
 "use strict";
 
 (() => {
-  const folder = new URL(".", document.currentScript.src).href;
+  const { plotly, addStyle, dataOf, plotBox, colours, onTheme, plain, watch } = window.spinscapeFigures;
   const start = { x: 1.7, y: -1.7, z: 1 };
   const narrow = 600;
 
-  const style = document.createElement("style");
-  style.textContent = `
+  addStyle(`
     .spinscape-surfaces { margin: 1rem 0; }
     .spinscape-surfaces img { max-width: 100%; }
     .spinscape-surfaces-buttons { display: flex; flex-wrap: wrap; gap: .5rem; justify-content: center; }
     .spinscape-surfaces-buttons button { color: inherit; background: none; border: 1px solid currentColor;
       border-radius: .3rem; padding: .2rem .6rem; min-height: 2rem; }
     @media screen { .spinscape-surfaces.drawn > img { display: none; } }
-    @media print { .spinscape-surfaces-plot, .spinscape-surfaces-buttons { display: none; } }`;
-  document.head.append(style);
-
-  let library = null;
-  function plotly() {
-    library ??= new Promise((resolve, reject) => {
-      // A module loader on the page would take the library for itself.
-      const define = window.define;
-      window.define = undefined;
-      const script = document.createElement("script");
-      script.src = `${folder}plotly.min.js`;
-      script.onload = () => { window.define = define; resolve(window.Plotly); };
-      script.onerror = () => { window.define = define; reject(new Error("plotly.min.js is missing")); };
-      document.head.append(script);
-    });
-    return library;
-  }
+    @media print { .spinscape-surfaces-plot, .spinscape-surfaces-buttons { display: none; } }`);
 
   function webgl() {
     const canvas = document.createElement("canvas");
@@ -48,11 +31,6 @@
       rows.push(row.map((part) => (part === null ? null : surface.low + part * surface.step)));
     }
     return rows;
-  }
-
-  function colours() {
-    const ink = getComputedStyle(document.body).color;
-    return { ink, grid: ink.replace(/^rgb\(([^)]*)\)$/, "rgba($1, 0.3)") };
   }
 
   function layout(data, width) {
@@ -73,7 +51,7 @@
         xaxis: axis(data.axes[0]), yaxis: axis(data.axes[1]), zaxis: axis(data.axes[2]),
       };
       result.annotations.push({
-        text: surface.label, showarrow: false, xref: "paper", yref: "paper", xanchor: "center", yanchor: "top",
+        text: plain(surface.label), showarrow: false, xref: "paper", yref: "paper", xanchor: "center", yanchor: "top",
         x: (domain.x[0] + domain.x[1]) / 2, y: domain.y[1],
       });
     });
@@ -110,15 +88,11 @@
 
   async function draw(figure) {
     const Plotly = await plotly();
-    const picture = figure.querySelector("img");
-    const data = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
-    const plot = document.createElement("div");
-    plot.className = "spinscape-surfaces-plot";
-    plot.setAttribute("role", "img");
-    plot.setAttribute("aria-label", picture.alt);
-    picture.after(plot);
+    const data = dataOf(figure);
+    const plot = plotBox(figure, "spinscape-surfaces-plot");
+    figure.querySelector("img").after(plot);
     const traces = data.surfaces.map((surface, k) => ({
-      type: "surface", x: surface.x, y: surface.y, z: heights(surface), scene: scene(k), name: surface.label,
+      type: "surface", x: surface.x, y: surface.y, z: heights(surface), scene: scene(k), name: plain(surface.label),
       colorscale: "Viridis", showscale: false,
     }));
     const config = { displayModeBar: false, responsive: true, scrollZoom: false };
@@ -137,23 +111,8 @@
     plot.after(buttons);
     figure.classList.add("drawn");
     Plotly.Plots.resize(plot);
-    const theme = new MutationObserver(() => repaint(Plotly, plot, data));
-    theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    onTheme(() => repaint(Plotly, plot, data));
   }
 
-  function watch() {
-    const figures = document.querySelectorAll("figure.spinscape-surfaces");
-    if (!figures.length || !webgl()) return;
-    const seen = new IntersectionObserver((entries) => {
-      for (const entry of entries.filter((one) => one.isIntersecting)) {
-        seen.unobserve(entry.target);
-        // What cannot be drawn keeps its picture.
-        draw(entry.target).catch((error) => console.warn(`surfaces: ${error.message}`));
-      }
-    }, { rootMargin: "400px" });
-    figures.forEach((figure) => seen.observe(figure));
-  }
-
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
-  else watch();
+  if (webgl()) watch("figure.spinscape-surfaces", draw);
 })();
