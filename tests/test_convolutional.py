@@ -89,7 +89,7 @@ def test_replicas_in_one_call_and_one_after_the_other(name):
 def test_training(widths, batch_norm):
     """Far better than chance on real digits, and each replica evaluated as if it were alone."""
     data = load("digits")
-    model = convnet(widths=widths, hidden=(16,), batch_norm=batch_norm)
+    model = convnet(widths=widths, batch_norm=batch_norm)
     options = {"learning_rate": 1e-2, "batch_size": 32, "device": "cpu", "evaluate_test": False}
     several = train(model, data, replicas=2, epochs=1, **options)
     found = evaluate(several, data.x_test, data.y_test)
