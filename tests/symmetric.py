@@ -1,54 +1,74 @@
-"""Descriptions of hidden units, tried out by hand: what `landscape.symmetry` does, in a few plain lines."""
+"""Networks with symmetries, as tests of them need: random, trained for a moment, with dead units."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from spinscape.networks.convolutional import convnet, vgg16
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.units import Axis, Description
+from spinscape.networks.models import mlp
+from spinscape.networks.residual_net import ResNet, resnet18
+from spinscape.networks.units import describe
+
+ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "one layer": (lambda: mlp([6, 7, 3]), (6,)),
+    "two layers": (lambda: mlp([6, 7, 5, 3]), (6,)),
+    "three layers, no bias": (lambda: mlp([6, 7, 5, 4, 3], bias=False), (6,)),
+    "four layers": (lambda: mlp([6, 9, 8, 7, 8, 3]), (6,)),
+    "batch norm": (lambda: mlp([6, 7, 5, 3], batch_norm=True), (6,)),
+    "batch norm, no bias": (lambda: mlp([6, 7, 5, 3], batch_norm=True, bias=False), (6,)),
+    "skip": (lambda: mlp([6, 7, 7, 7, 5, 5, 3], skip=True), (6,)),
+    "skip, batch norm": (lambda: mlp([6, 7, 7, 7, 3], skip=True, batch_norm=True), (6,)),
+    "linear": (lambda: mlp([6, 7, 5, 3], activation="identity"), (6,)),
+    "convnet": (lambda: convnet(1, 3, hidden=(6,)), (1, 8, 8)),
+    "convnet, average": (lambda: convnet(1, 3, pool="average", batch_norm=True), (1, 8, 8)),
+    "vgg16": (lambda: vgg16(1, 3, size=8, width=10), (1, 8, 8)),
+    "vgg16, no norm": (lambda: vgg16(1, 3, size=8, width=10, batch_norm=False), (1, 8, 8)),
+    "resnet18": (lambda: resnet18(1, 3, width=5), (1, 8, 8)),
+    "resnet18, no norm": (lambda: resnet18(1, 3, width=5, batch_norm=False), (1, 8, 8)),
+    "resnet, long stages": (lambda: ResNet(1, 3, blocks=(3, 2), width=5), (1, 8, 8)),
+}
+"""A constructor and the shape of an input, by name."""
 
 
-def randomised(model: nn.Module, replicas: int = 2, seed: int = 0) -> Ensemble:
-    """Float64 replicas with random parameters, of the scale of PyTorch's law, and random statistics.
-
-    Scales of batch norms have either sign, and one in four is zero.
-    """
-    g = torch.Generator().manual_seed(seed)
-
-    def normal(shape: Iterable[int]) -> Tensor:
-        return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-    params, buffers = {}, {}
-    for name, own in model.named_parameters():
-        shape = (replicas, *own.shape)
-        if own.ndim > 1:
-            params[name] = normal(shape) * (2 / own[0].numel()) ** 0.5
-        elif name.endswith("weight"):
-            params[name] = normal(shape) * (torch.rand(shape, generator=g) > 0.25)
+def networks(name: str, count: int = 2, *, trained: bool = False) -> Ensemble:
+    """Networks in double precision with random statistics, or trained for a few steps."""
+    build, shape = ARCHITECTURES[name]
+    nets = []
+    for seed in range(count):
+        torch.manual_seed(seed)
+        net = build()
+        _start(net)
+        if trained:
+            _train(net, torch.randn(64, *shape), torch.randint(0, 3, (64,)))
         else:
-            params[name] = normal(shape) / 3
-    for name, own in model.named_buffers():
-        shape = (replicas, *own.shape)
-        if name.endswith("running_var"):
-            buffers[name] = normal(shape).abs() + 0.3
-        elif name.endswith("running_mean"):
-            buffers[name] = normal(shape) / 2
-        else:
-            buffers[name] = torch.ones(shape, dtype=own.dtype)
-    return Ensemble(model, params, buffers)
+            _shake(net, torch.randn(64, *shape))
+        nets.append(net.double())
+    return Ensemble.from_modules(nets)
 
 
-def along(ensemble: Ensemble, axes: Iterable[Axis], change: Callable[[Tensor], Tensor]) -> Ensemble:
-    """Change, along each axis, a tensor ``(R, units, ...)``; one replica after the other is not needed."""
-    tensors = dict(ensemble.params | ensemble.buffers)
-    for axis in axes:
-        value = tensors[axis.name].movedim(axis.axis + 1, 1)
-        entries = value.reshape(len(value), -1, axis.repeat, *value.shape[2:])
-        moved = change(entries).reshape(value.shape).movedim(1, axis.axis + 1)
-        tensors[axis.name] = moved.contiguous()
+def inputs(name: str, count: int = 40) -> torch.Tensor:
+    """Random inputs for networks of this name."""
+    return torch.randn(count, *ARCHITECTURES[name][1], generator=torch.Generator().manual_seed(9)).double()
+
+
+def with_dead_units(ensemble: Ensemble) -> Ensemble:
+    """In each set: unit 0 without incoming weights, unit 1 without bias too, unit 2 with gamma = 0."""
+    tensors = {name: value.clone() for name, value in (ensemble.params | ensemble.buffers).items()}
+    for units in describe(ensemble.model).units:
+        for axis in units.incoming:
+            if tensors[axis.name].ndim > 2:
+                tensors[axis.name][:, : 2 * axis.repeat] = 0
+            else:
+                tensors[axis.name][:, axis.repeat : 2 * axis.repeat] = 0
+        for axis in units.norms:
+            if axis.name.endswith(("running_mean", "bias")):
+                tensors[axis.name][:, 1] = 0
+            if axis.name.endswith("weight"):
+                tensors[axis.name][:, 2] = 0
     return Ensemble(
         ensemble.model,
         {name: tensors[name] for name in ensemble.params},
@@ -56,33 +76,28 @@ def along(ensemble: Ensemble, axes: Iterable[Axis], change: Callable[[Tensor], T
     )
 
 
-def permuted(ensemble: Ensemble, description: Description, seed: int = 1) -> Ensemble:
-    """Permute the units of every set at random."""
-    g = torch.Generator().manual_seed(seed)
-    for units in description.units:
-        order = torch.randperm(units.size, generator=g)
-        ensemble = along(ensemble, units.axes, lambda value, order=order: value[:, order])
-    return ensemble
+def _start(net: nn.Module) -> None:
+    """Keep signals alive in depth, and let statistics follow the data at once."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = 0.9
 
 
-def scaled(ensemble: Ensemble, description: Description, seed: int = 2, *, signs: bool = False) -> Ensemble:
-    """Scale every unit by a factor between 1/2 and 3/2, or by a sign, and what reads it by the inverse."""
-    g = torch.Generator().manual_seed(seed)
-    for units in description.units:
-        factor = torch.rand(units.size, generator=g, dtype=ensemble.dtype) + 0.5
-        if signs:
-            factor = (factor - 1).sign()
-
-        def times(value: Tensor, factor: Tensor = factor) -> Tensor:
-            return value * factor.view(-1, *[1] * (value.ndim - 2))
-
-        def over(value: Tensor, factor: Tensor = factor) -> Tensor:
-            return value / factor.view(-1, *[1] * (value.ndim - 2))
-
-        ensemble = along(along(ensemble, units.incoming, times), units.outgoing, over)
-    return ensemble
+def _shake(net: nn.Module, x: torch.Tensor) -> None:
+    """Give batch norms scales of both signs, shifts, and statistics of data."""
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5).mul_(torch.randn(len(module.weight)).sign())
+                module.bias.normal_(0, 0.3)
+        net.train()(x)
 
 
-def change(first: Tensor, second: Tensor) -> float:
-    """Largest difference of outputs, relative to the largest output."""
-    return float((first - second).abs().max() / first.abs().max())
+def _train(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
+    optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(5):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimiser.step()

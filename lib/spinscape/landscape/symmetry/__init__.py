@@ -1,5 +1,6 @@
 """Symmetries of networks: permutations and rescalings of hidden units, found and removed."""
 
+from spinscape.landscape.symmetry.normal_form import NormalForm, normalize, stream_gain
 from spinscape.landscape.symmetry.permutations import (
     Permutations,
     Swapped,
@@ -11,15 +12,28 @@ from spinscape.landscape.symmetry.permutations import (
     random_swaps,
     swap,
 )
+from spinscape.landscape.symmetry.scaling import (
+    flip_signs,
+    random_scales,
+    random_signs,
+    rescale,
+)
 
 __all__ = [
+    "NormalForm",
     "Permutations",
     "Swapped",
     "compose",
+    "flip_signs",
     "identity",
     "inverse",
+    "normalize",
     "permute",
     "random_permutations",
+    "random_scales",
+    "random_signs",
     "random_swaps",
+    "rescale",
+    "stream_gain",
     "swap",
 ]
