@@ -1,5 +1,14 @@
 """Symmetries of networks: permutations and rescalings of hidden units, found and removed."""
 
+from spinscape.landscape.symmetry.group import (
+    Exhaustion,
+    GroupLaws,
+    enumerate_permutations,
+    exhaust,
+    group_laws,
+    log10_order,
+    order,
+)
 from spinscape.landscape.symmetry.normal_form import NormalForm, normalize, stream_gain
 from spinscape.landscape.symmetry.permutations import (
     Permutations,
@@ -20,14 +29,21 @@ from spinscape.landscape.symmetry.scaling import (
 )
 
 __all__ = [
+    "Exhaustion",
+    "GroupLaws",
     "NormalForm",
     "Permutations",
     "Swapped",
     "compose",
+    "enumerate_permutations",
+    "exhaust",
     "flip_signs",
+    "group_laws",
     "identity",
     "inverse",
+    "log10_order",
     "normalize",
+    "order",
     "permute",
     "random_permutations",
     "random_scales",
