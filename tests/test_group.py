@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from gauge import inputs, networks, with_dead_units
 from spinscape.landscape.symmetry import (
     enumerate_permutations,
     exhaust,
@@ -18,7 +19,6 @@ from spinscape.landscape.symmetry import (
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.models import mlp
 from spinscape.networks.units import describe
-from symmetric import inputs, networks, with_dead_units
 
 
 def tiny(widths: list[int], count: int = 2) -> Ensemble:

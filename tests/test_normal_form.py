@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from gauge import ARCHITECTURES, inputs, networks, with_dead_units
 from spinscape.landscape.overlaps import function_change
 from spinscape.landscape.symmetry import (
     normalize,
@@ -24,7 +25,6 @@ from spinscape.networks.ensemble import Ensemble, outputs
 from spinscape.networks.folding import fold
 from spinscape.networks.models import mlp
 from spinscape.networks.units import Axis, Description, Units, describe
-from symmetric import ARCHITECTURES, inputs, networks, with_dead_units
 
 STREAMS = [name for name in ARCHITECTURES if "skip" in name or "resnet" in name]
 OPTIONS = [{}, {"bias": False}, {"output": "keep"}]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from gauge import inputs, networks
 from spinscape.landscape import overlaps
 from spinscape.landscape.overlaps import function_change, function_overlaps
 from spinscape.landscape.symmetry import permute, random_permutations, random_scales, rescale
 from spinscape.networks.ensemble import Ensemble, outputs
 from spinscape.networks.models import mlp
-from symmetric import inputs, networks
 
 
 def test_against_numpy() -> None:

@@ -7,13 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gauge import ARCHITECTURES, inputs, networks
 from spinscape.landscape.overlaps import function_change
 from spinscape.landscape.symmetry import flip_signs, random_scales, random_signs, rescale
 from spinscape.networks.convolutional import convnet
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.models import mlp
 from spinscape.networks.units import describe
-from symmetric import ARCHITECTURES, inputs, networks
 
 
 def odd(widths: list[int], count: int = 2, **options: object) -> Ensemble:

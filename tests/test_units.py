@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from symmetric import change, permuted, randomised
 from torch import nn
 
 from spinscape.networks.evaluation import outputs
 from spinscape.networks.models import mlp
 from spinscape.networks.units import Axis, Units, describe
-from symmetric import change, permuted, randomised
 
 
 def inputs(*shape: int, seed: int = 3) -> torch.Tensor:
