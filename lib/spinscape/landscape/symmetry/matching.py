@@ -83,7 +83,7 @@ class Matching:
     Attributes
     ----------
     permutations
-        By set of units, int64 ``(R, size)``, on the CPU; ``permute(b, permutations)`` is what is close to `a`.
+        By set of units, int64 ``(R, size)``, on the CPU; ``permute(b, permutations)`` is close to `a`.
     objective
         Inner product of `a` and the permuted `b` over all parameters, float64 ``(R,)``.
     before

@@ -41,7 +41,7 @@ class Recovery:
     Attributes
     ----------
     noise
-        Standard deviation of the noise on each entry, in units of the root mean square of its tensor, ``(K,)``.
+        Standard deviation of the noise on a parameter in units of its root mean square, ``(K,)``.
     methods
         Names of the methods.
     exact
@@ -168,7 +168,7 @@ def _same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 
 
 def _classes(original: Mapping[str, Tensor], description: Description) -> dict[str, Tensor]:
-    """Number the units of each set so that equal units have equal numbers."""
+    """Return a number for each unit of each set, the same for units that are equal."""
     numbers = {}
     for units in description.units:
         weights = [
