@@ -125,11 +125,19 @@ class Pair:
         """Return the inner product over all parameters, in double precision."""
         return sum(self._product(name, orders) for name in self.b)
 
+    def ordered(self, orders: Orders) -> dict[str, Tensor]:
+        """Return the parameters of `b` with all units in the given orders."""
+        return {name: self._ordered(name, orders) for name in self.b}
+
     def _product(self, name: str, orders: Orders) -> float:
+        value = self._ordered(name, orders)
+        return float(torch.dot(self.a[name].double().flatten(), value.double().flatten()))
+
+    def _ordered(self, name: str, orders: Orders) -> Tensor:
         value = self.b[name]
         for touch in self.touches.get(name, []):
             value = reorder(value, touch.axis, orders[touch.units])
-        return float(torch.dot(self.a[name].double().flatten(), value.double().flatten()))
+        return value
 
 
 def rows(value: Tensor, axis: Axis, size: int) -> Tensor:

@@ -27,7 +27,7 @@ from torch import Tensor
 from spinscape import progress
 from spinscape.landscape.steps import STARTS, generator
 from spinscape.landscape.symmetry._pair import Orders, Pair, assignment
-from spinscape.landscape.symmetry.permutations import Permutations, at_least, fitting
+from spinscape.landscape.symmetry.permutations import Permutations, fitting
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Description, Units
 
@@ -37,8 +37,43 @@ METHODS = ("descent", "layerwise")
 BEGINNINGS = ("layerwise", "identity")
 """Where the first descent starts."""
 
+SEQUENCES = ("forward", "random")
+"""The order in which a descent visits the sets: as in the forward pass, or drawn anew for each pass."""
+
 SWEEPS = 200
 """Most passes over all sets of a descent; tens are usual."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How permutations are looked for: the options of :func:`match`, checked."""
+
+    method: str = "descent"
+    start: str = "layerwise"
+    sequence: str = "forward"
+    restarts: int = 0
+    bias: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("method", METHODS), ("start", BEGINNINGS), ("sequence", SEQUENCES)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+        if not isinstance(self.restarts, int) or self.restarts < 0:
+            raise ValueError(f"restarts must be a whole number of at least 0, not {self.restarts!r}")
+        generator(self.seed, STARTS)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to for one pair: orders, inner products after and before, passes, start kept."""
+
+    orders: Orders
+    objective: float
+    before: float
+    sweeps: int
+    kept: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +83,7 @@ class Matching:
     Attributes
     ----------
     permutations
-        By set of units, int64 ``(R, size)``; ``permute(b, permutations)`` is what is close to `a`.
+        By set of units, int64 ``(R, size)``, on the CPU; ``permute(b, permutations)`` is close to `a`.
     objective
         Inner product of `a` and the permuted `b` over all parameters, float64 ``(R,)``.
     before
@@ -85,7 +120,9 @@ def inner_product(a: Ensemble, b: Ensemble) -> NDArray[np.float64]:
     ValueError
         If the networks differ in parameters or shapes, or a parameter is not finite.
     """
-    check_pair(a, b)
+    check_models(a, b)
+    if a.replicas != b.replicas and 1 not in (a.replicas, b.replicas):
+        raise ValueError(f"a has {a.replicas} networks and b {b.replicas}: give as many, or one")
     total = torch.zeros(max(a.replicas, b.replicas), dtype=torch.float64, device=b.device)
     for name, value in b.params.items():
         left, right = (side.detach().flatten(1) for side in (a.params[name].to(b.device), value))
@@ -102,6 +139,7 @@ def match(
     *,
     method: str = "descent",
     start: str = "layerwise",
+    sequence: str = "forward",
     restarts: int = 0,
     bias: bool = True,
     seed: int = 0,
@@ -123,12 +161,15 @@ def match(
         it permuted already; outgoing weights are not looked at, so the distance may grow.
     start
         Where the descent starts: ``"layerwise"`` or ``"identity"``.
+    sequence
+        Order in which a descent visits the sets: ``"forward"``, or ``"random"``, drawn anew for each pass
+        (with the start ``"identity"`` that is the algorithm of Ainsworth et al.).
     restarts
         Further descents from uniform random permutations; the best is kept, the first of equals.
     bias
         Whether biases count in the choice of permutations; the objective returned counts them always.
     seed
-        Seed of the restarts; restart k of network r depends on the seed, r and k only.
+        Seed of restarts and random sequences; descent k of network r depends on the seed, r and k only.
     description
         The hidden units; by default those of the model of `b`.
     label
@@ -156,54 +197,58 @@ def match(
     >>> all(torch.equal(again.params[name][2], a.params[name][0]) for name in a.params)
     True
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, not {method!r}")
-    if start not in BEGINNINGS:
-        raise ValueError(f"start must be one of {BEGINNINGS}, not {start!r}")
-    at_least("restarts", restarts, 0)
-    check_pair(a, b)
+    search = Search(method, start, sequence, restarts, bias, seed)
+    check_models(a, b)
     if a.replicas not in (1, b.replicas):
         raise ValueError(f"a must have 1 or {b.replicas} networks, as b has, not {a.replicas}")
     description = fitting(b, description)
-    found = []
-    for r in progress.track(range(b.replicas), label):
-        pair = Pair(*one_pair(a, b, r), description, bias=bias)
-        found.append(_match_one(pair, method, start, restarts, seed, r))
+    found = [
+        look(Pair(*one_pair(a, b, r % a.replicas, r), description, bias=bias), search, r)
+        for r in progress.track(range(b.replicas), label)
+    ]
     return Matching(
-        {units.name: torch.stack([one[0][units.name] for one in found]) for units in description.units},
-        *(np.array([one[k] for one in found], dtype=np.float64) for k in (1, 2)),
-        *(np.array([one[k] for one in found], dtype=np.int64) for k in (3, 4)),
+        stack([one.orders for one in found]),
+        np.array([one.objective for one in found]),
+        np.array([one.before for one in found]),
+        np.array([one.sweeps for one in found]),
+        np.array([one.kept for one in found]),
     )
 
 
-def one_pair(a: Ensemble, b: Ensemble, r: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the parameters of networks r, of one number type and on the device of `b`."""
+def one_pair(a: Ensemble, b: Ensemble, i: int, j: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the parameters of network i of `a` and j of `b`, of one number type, on the device of `b`."""
     dtype = torch.promote_types(a.dtype, b.dtype)
-    first = {name: value[r % len(value)].detach() for name, value in a.params.items()}
     return (
-        {name: value.to(b.device, dtype) for name, value in first.items()},
-        {name: value[r].detach().to(dtype) for name, value in b.params.items()},
+        {name: value[i].detach().to(b.device, dtype) for name, value in a.params.items()},
+        {name: value[j].detach().to(dtype) for name, value in b.params.items()},
     )
 
 
-def _match_one(
-    pair: Pair, method: str, start: str, restarts: int, seed: int, r: int
-) -> tuple[Orders, float, float, int, int]:
+def stack(several: list[Orders]) -> Permutations:
+    """Return the orders of several networks as permutations, on the CPU."""
+    return {name: torch.stack([orders[name] for orders in several]).cpu() for name in several[0]}
+
+
+def look(pair: Pair, search: Search, *which: int) -> Found:
+    """Look for orders of one pair; random draws depend on the search's seed and on `which`."""
     still = pair.identity()
-    if method == "layerwise":
-        best, sweeps, kept = layerwise(pair), 0, 0
-    else:
+    before = pair.objective(still)
+    if search.method == "layerwise":
+        orders = layerwise(pair)
+        return Found(orders, pair.objective(orders), before, 0, 0)
+    found = []
+    for k in range(search.restarts + 1):
+        source = generator(search.seed, STARTS, *which, k)
+        if k:
+            begin = _random(pair, source)
         # Sets that share no parameter are solved exactly from anywhere.
-        apart = not any(pair.neighbours(units) for units in pair.units)
-        best, sweeps = descend(pair, still if start == "identity" or apart else layerwise(pair))
-        kept, highest = 0, pair.objective(best) if restarts else 0.0
-        for k in range(1, restarts + 1):
-            source = generator(seed, STARTS, r, k)
-            orders, passes = descend(pair, _random(pair, source))
-            height = pair.objective(orders)
-            if height > highest:
-                best, sweeps, kept, highest = orders, passes, k, height
-    return best, pair.objective(best), pair.objective(still), sweeps, kept
+        elif search.start == "identity" or not any(pair.neighbours(units) for units in pair.units):
+            begin = still
+        else:
+            begin = layerwise(pair)
+        orders, sweeps = descend(pair, begin, source if search.sequence == "random" else None)
+        found.append(Found(orders, pair.objective(orders), before, sweeps, k))
+    return max(found, key=lambda one: one.objective)
 
 
 def layerwise(pair: Pair) -> Orders:
@@ -214,14 +259,21 @@ def layerwise(pair: Pair) -> Orders:
     return orders
 
 
-def descend(pair: Pair, orders: Orders) -> tuple[Orders, int]:
-    """Replace the order of one set after the other while that gains; return orders and passes."""
+def descend(pair: Pair, orders: Orders, source: torch.Generator | None = None) -> tuple[Orders, int]:
+    """Replace the order of one set after the other while that gains; return orders and passes.
+
+    Sets are visited in forward order, or in an order that `source` draws for each pass.
+    """
     orders = dict(orders)
     around = {units.name: sorted(pair.neighbours(units)) for units in pair.units}
     solved: dict[str, list[Tensor]] = {}
-    for sweep in range(1, SWEEPS + 1):
-        changed = False
-        for units in pair.units:
+    sweeps, changed = 0, True
+    while changed and sweeps < SWEEPS:
+        sweeps, changed = sweeps + 1, False
+        visits = (
+            range(len(pair.units)) if source is None else torch.randperm(len(pair.units), generator=source)
+        )
+        for units in (pair.units[int(i)] for i in visits):
             state = [orders[name] for name in around[units.name]]
             last = solved.get(units.name)
             if last is not None and all(old is new for old, new in zip(last, state, strict=True)):
@@ -231,9 +283,7 @@ def descend(pair: Pair, orders: Orders) -> tuple[Orders, int]:
             if better is not None:
                 orders[units.name] = better
                 changed = True
-        if not changed:
-            break
-    return orders, sweep
+    return orders, sweeps
 
 
 def _improve(pair: Pair, units: Units, orders: Orders) -> Tensor | None:
@@ -260,7 +310,7 @@ def _random(pair: Pair, source: torch.Generator) -> Orders:
     return {u.name: torch.randperm(u.size, generator=source).to(device) for u in pair.units}
 
 
-def check_pair(a: Ensemble, b: Ensemble) -> None:
+def check_models(a: Ensemble, b: Ensemble) -> None:
     """Refuse ensembles of different models, and parameters that are not finite.
 
     Raises
@@ -279,8 +329,6 @@ def check_pair(a: Ensemble, b: Ensemble) -> None:
                 f"{name} has shape {shapes[0]} in a and {shapes[1]} in b: "
                 "widths, inputs and classes of the networks must be equal"
             )
-    if a.replicas != b.replicas and 1 not in (a.replicas, b.replicas):
-        raise ValueError(f"a has {a.replicas} networks and b {b.replicas}: give as many, or one")
     for whose, ensemble in (("a", a), ("b", b)):
         check_finite(ensemble, whose)
 
