@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html import unescape
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 
-from spinscape.companion import interactive
+from moving import Tab, built, chromium, data_of, grave
+from spinscape.companion import interactive, sphinx_scripts
 from spinscape.companion.interactive import page_html
-from spinscape.companion.site import build_site
-from test_site import OPTIONS, _chromium
 from toybook import REPOSITORY
 
 X = np.linspace(-1, 1, 21)
 A, B = np.meshgrid(X, X, indexing="ij")
 ALT = "Two toy surfaces side by side: a bowl on the left and a saddle on the right."
 AXES = ("first", "second", "height")
-GL = [option for option in OPTIONS if option != "--disable-gpu"]
-GL += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-CONFIG = """title: Toy
-only_build_toc_files: true
-execute:
-  execute_notebooks: "off"
-sphinx:
-  extra_extensions:
-    - sphinx-mathjax-offline
-    - spinscape.companion.sphinx_scripts
-  config:
-    html_context:
-      default_mode: auto
-"""
-
-
-def data_of(page: str) -> dict:
-    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
 
 
 def test_heights_are_kept_to_a_part_in_ten_thousand() -> None:
@@ -93,60 +72,23 @@ def test_bad_input_is_refused(items, alt, message) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     """A site of two pages, one of which has surfaces."""
-    _chromium()
-    folder = tmp_path_factory.mktemp("turning")
-    source = folder / "src"
-    source.mkdir()
     html = page_html([(X, X, A**2 + B**2, "bowl"), (X, X, A**2 - B**2, "saddle")], alt=ALT, axes=AXES)
-    cell = nbformat.v4.new_code_cell(
-        "show()", outputs=[nbformat.v4.new_output("display_data", {"text/html": html})]
-    )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Surfaces"), cell])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, source / "turning.ipynb")
-    (source / "plain.md").write_text("# Plain\n\nNothing turns here.\n", encoding="utf-8")
-    (source / "_toc.yml").write_text(
-        "format: jb-book\nroot: plain\nchapters:\n  - file: turning\n", encoding="utf-8"
-    )
-    (source / "_config.yml").write_text(CONFIG, encoding="utf-8")
-    build_site(folder)
-    return folder / "html"
+    return built(tmp_path_factory.mktemp("turning"), turning=[html])
 
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=_chromium(), args=GL)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
-class Tab:
-    """A page with all that it complained about and asked for."""
+def drawn(tab: Tab) -> None:
+    tab.page.locator("figure.spinscape-surfaces").scroll_into_view_if_needed()
+    tab.page.wait_for_selector("figure.spinscape-surfaces.drawn .gl-container canvas")
 
-    def __init__(self, browser, **options) -> None:
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.errors: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
-        self.page.on("requestfailed", lambda r: self.errors.append(f"failed: {r.url}"))
-        self.page.on("request", lambda r: self.asked.append(r.url))
 
-    def open(self, path: Path) -> None:
-        self.page.goto(path.as_uri(), wait_until="load")
-
-    def drawn(self) -> None:
-        self.page.locator("figure.spinscape-surfaces").scroll_into_view_if_needed()
-        self.page.wait_for_selector("figure.spinscape-surfaces.drawn .gl-container canvas")
-
-    def eye(self) -> dict:
-        return self.page.evaluate(
-            "document.querySelector('.spinscape-surfaces-plot').layout.scene.camera.eye"
-        )
+def eye(tab: Tab) -> dict:
+    return tab.page.evaluate("document.querySelector('.spinscape-surfaces-plot').layout.scene.camera.eye")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +96,7 @@ def tab(site: Path, browser):
     """The page with its surfaces drawn, opened from a file without a network."""
     opened = Tab(browser, viewport={"width": 1100, "height": 900}, offline=True)
     opened.open(site / "turning.html")
-    opened.drawn()
+    drawn(opened)
     yield opened
     opened.context.close()
 
@@ -174,10 +116,10 @@ def test_it_draws_offline_from_a_file(site: Path, tab) -> None:
 
 
 def test_mouse_and_keyboard_turn_it(tab) -> None:
-    eye = "document.querySelector('.spinscape-surfaces-plot').layout.scene.camera.eye"
-    moved = f"x => Math.abs({eye}.x - x) > 0.05"
+    now = "document.querySelector('.spinscape-surfaces-plot').layout.scene.camera.eye"
+    moved = f"x => Math.abs({now}.x - x) > 0.05"
     page = tab.page
-    before = tab.eye()
+    before = eye(tab)
     box = page.locator(".spinscape-surfaces-plot canvas").first.bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(*middle)
@@ -185,7 +127,7 @@ def test_mouse_and_keyboard_turn_it(tab) -> None:
     page.mouse.move(middle[0] + 80, middle[1] + 10, steps=8)
     page.mouse.up()
     page.wait_for_function(moved, arg=before["x"])
-    turned = tab.eye()
+    turned = eye(tab)
     page.get_by_role("button", name="Turn left").focus()
     page.keyboard.press("Enter")
     page.wait_for_function(moved, arg=turned["x"])
@@ -194,30 +136,26 @@ def test_mouse_and_keyboard_turn_it(tab) -> None:
 
 @pytest.mark.parametrize("mode", ["dark", "light"])
 def test_it_is_accessible_and_follows_the_theme(tab, mode: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     tab.page.evaluate(f"document.documentElement.dataset.theme = '{mode}'")
     tab.page.wait_for_function(
         "getComputedStyle(document.querySelector('.spinscape-surfaces-plot .annotation-text')).fill"
         " === getComputedStyle(document.body).color"
     )
-    found = Axe().run(tab.page, context="figure.spinscape-surfaces").response["violations"]
-    grave = [v for v in found if v["impact"] in {"serious", "critical"}]
-    assert [(v["id"], node["target"]) for v in grave for node in v["nodes"]] == []
+    assert grave(tab, "figure.spinscape-surfaces") == []
 
 
 def test_other_pages_do_not_load_the_library(site: Path, browser) -> None:
     other = Tab(browser, offline=True)
     other.open(site / "plain.html")
     assert other.asked
-    assert not [url for url in other.asked if "plotly" in url or "surfaces.js" in url]
+    assert not [url for url in other.asked if re.search("plotly|surfaces.js|figures.js", url)]
     other.context.close()
 
 
 def test_dark_on_a_phone_and_in_print(site: Path, browser) -> None:
     phone = Tab(browser, viewport={"width": 390, "height": 844}, color_scheme="dark", offline=True)
     phone.open(site / "turning.html")
-    phone.drawn()
+    drawn(phone)
     page = phone.page
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
     boxes = [one.bounding_box() for one in page.locator(".spinscape-surfaces-plot canvas").all()]
@@ -247,16 +185,13 @@ def test_the_picture_stays_where_nothing_can_be_drawn(site: Path, browser, witho
 
 
 def test_a_site_without_surfaces_has_no_library(tmp_path: Path) -> None:
-    source = tmp_path / "src"
-    source.mkdir()
-    (source / "plain.md").write_text("# Plain\n\nNothing turns here.\n", encoding="utf-8")
-    (source / "_toc.yml").write_text("format: jb-book\nroot: plain\n", encoding="utf-8")
-    (source / "_config.yml").write_text(CONFIG, encoding="utf-8")
-    build_site(tmp_path)
-    assert not (tmp_path / "html" / "_static" / "plotly.min.js").exists()
+    site = built(tmp_path)
+    assert not list(site.rglob("plotly.min.js"))
+    assert not list(site.rglob("figures.js"))
 
 
 def test_the_script_is_installed_with_the_library(tmp_path: Path) -> None:
-    assert (REPOSITORY / "lib/spinscape/companion/surfaces.js").is_file()
+    for name in (sphinx_scripts.SHARED, *sphinx_scripts.SCRIPTS.values()):
+        assert (REPOSITORY / "lib/spinscape/companion" / name).is_file()
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     assert '"spinscape.companion" = ["*.js"]' in text

@@ -7,7 +7,6 @@
   const onLight = ["#0b6aa8", "#c14a00", "#00795a", "#9c2f7f", "#6b5a00", "#4a4a9c"];
   const onDark = ["#63b8f0", "#ff9d5c", "#4fd1a5", "#f08fcf", "#d8c14a", "#a9a9ff"];
   const dashes = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
-  const levels = 9999;
   const narrow = 600;
   let made = 0;
 
@@ -18,7 +17,7 @@
     .spinscape-curves-controls label { overflow-wrap: anywhere; }
     .spinscape-curves-controls input[type="range"] { width: 100%; height: 2rem; margin: 0; cursor: pointer; }
     .spinscape-curves-controls input { accent-color: var(--pst-color-link, #0b57b5); }
-    .spinscape-curves-controls output { min-width: 4ch; font-variant-numeric: tabular-nums; }
+    .spinscape-curves-controls output { font-variant-numeric: tabular-nums; }
     .spinscape-curves-controls select { grid-column: 2 / 4; min-height: 2rem; width: 100%; font: inherit;
       color: inherit; background: var(--pst-color-background, Canvas); border: 1px solid currentColor;
       border-radius: .3rem; padding: 0 .4rem; }
@@ -26,7 +25,8 @@
     .spinscape-curves-controls .fit { grid-column: 1 / 4; display: flex; gap: .5rem; align-items: center;
       min-height: 2rem; }
     .spinscape-curves-controls .fit input { width: 1.15rem; height: 1.15rem; margin: 0; }
-    .spinscape-curves-controls :focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
+    .spinscape-curves-controls :focus-visible { outline: 2px solid var(--pst-color-text-base, currentColor);
+      outline-offset: 2px; }
     .spinscape-curves-readout { min-height: 3.2em; font-size: .9em; }
     .spinscape-curves-readout p { margin: .1rem 0; }
     @media screen { .spinscape-curves.drawn > img { display: none; } }
@@ -39,19 +39,18 @@
   }
 
   function unpack(packed, log) {
-    if (packed === null) return null;
     const back = (part) => {
       if (part === null) return null;
       const value = packed.low + part * packed.step;
       return log ? 10 ** value : value;
     };
     const line = {};
-    for (const key of ["middle", "bottom", "top"]) line[key] = packed[key]?.map(back) ?? null;
+    for (const key of ["middle", "bottom", "top"]) line[key] = packed?.[key]?.map(back) ?? null;
     return line;
   }
 
   // The ends of what lines show, on the axis's own scale, with a margin.
-  function reach(lines) {
+  function reach(lines, levels) {
     const ends = lines.filter(Boolean).flatMap((one) => [one.low, one.low + levels * one.step]);
     if (!ends.length) return null;
     const low = Math.min(...ends);
@@ -85,7 +84,7 @@
   }
 
   function hover(line, i) {
-    const value = line.middle[i];
+    const value = line.middle?.[i] ?? null;
     if (value === null) return "";
     const banded = line.bottom && line.top && line.bottom[i] !== null && line.top[i] !== null;
     return words(value) + (banded ? ` (${words(line.bottom[i])} to ${words(line.top[i])})` : "");
@@ -96,46 +95,48 @@
     const bands = [];
     const curves = [];
     lines.forEach((line, k) => {
-      if (line === null) return;
       const common = { type: "scatter", legendgroup: String(k) };
       if (line.bottom && line.top) {
         bands.push({ ...common, ...ribbon(data.x, line), mode: "lines", line: { width: 0 }, fill: "toself",
           fillcolor: `${palette[k]}33`, hoverinfo: "skip", showlegend: false });
       }
-      const alone = line.middle.map((v, i) => v !== null && (line.middle[i - 1] ?? null) === null
-        && (line.middle[i + 1] ?? null) === null);
-      curves.push({ ...common, x: data.x, y: line.middle, name: plain(data.names[k] || data.axes[1]),
+      const y = line.middle ?? data.x.map(() => null);
+      const alone = y.map((v, i) => v !== null && (y[i - 1] ?? null) === null && (y[i + 1] ?? null) === null);
+      curves.push({ ...common, x: data.x, y, name: plain(data.names[k] || data.axes[1]),
         mode: alone.includes(true) ? "lines+markers" : "lines",
         marker: { size: alone.map((one) => (one ? 6 : 0)), color: palette[k] },
         line: { color: palette[k], dash: dashes[k], width: 2 },
-        customdata: data.x.map((_, i) => hover(line, i)), hovertemplate: "%{customdata}", showlegend: true });
+        customdata: y.map((_, i) => hover(line, i)), hovertemplate: "%{customdata}", showlegend: true });
     });
     return [...bands, ...curves];
   }
 
   function layout(data, lines, range, width) {
-    const { ink, grid } = colours();
+    const { ink, grid } = colours(0.15);
     const ground = getComputedStyle(document.body).backgroundColor;
     const axis = (k) => ({ title: { text: plain(data.axes[k]) }, type: data.log[k] ? "log" : "linear",
       color: ink, gridcolor: grid, zeroline: false, fixedrange: true, exponentformat: "power",
       automargin: true });
-    const missing = lines.every((line) => line === null);
+    const missing = lines.every((line) => line.middle === null);
     const ends = [data.x[0], data.x.at(-1)].map((v) => (data.log[0] ? Math.log10(v) : v));
     return {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 13 },
-      height: width < narrow ? 320 : 380, margin: { l: 64, r: 12, t: data.names.length > 1 ? 36 : 12, b: 48 },
-      xaxis: { ...axis(0), range: ends, hoverformat: ".3~g" }, yaxis: { ...axis(1), range },
-      showlegend: data.names.length > 1, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: ground, font: { color: ink, size: 13 },
+      height: width < narrow ? 320 : 380,
+      margin: { l: 64, r: 12, t: data.names.length > 1 ? 30 : 12, b: 48 },
+      xaxis: { ...axis(0), range: ends, hoverformat: ".3~g", spikecolor: ink,
+        spikethickness: 1, spikedash: "dot" }, yaxis: { ...axis(1), range },
+      showlegend: data.names.length > 1,
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
       dragmode: false, hovermode: "x unified",
       hoverlabel: { bgcolor: ground, bordercolor: ink, font: { color: ink } },
       annotations: missing ? [{ text: "no curve here", showarrow: false, xref: "paper", yref: "paper",
-        x: 0.5, y: 0.5, font: { size: 16, color: ink } }] : [],
+        x: 0.5, y: 0.5, font: { size: 16, color: ink }, bgcolor: ground }] : [],
     };
   }
 
   function sentence(data, line, name) {
     const begin = name ? `${name}: ` : "";
-    const there = line ? data.x.map((_, i) => i).filter((i) => line.middle[i] !== null) : [];
+    const there = [...data.x.keys()].filter((i) => (line.middle?.[i] ?? null) !== null);
     if (!there.length) return `${begin}no curve here.`;
     const at = (i) => `${words(line.middle[i])} at ${words(data.x[i])}`;
     const highest = there.reduce((best, i) => (line.middle[i] > line.middle[best] ? i : best));
@@ -147,7 +148,7 @@
 
   function readOut(readout, data, chosen, lines) {
     const choice = data.controls.map((one, k) => `${one.name} = ${one.values[chosen[k]]}`).join(", ");
-    const lacking = lines.every((line) => line === null);
+    const lacking = lines.every((line) => line.middle === null);
     const said = lacking ? [`There is no curve for ${choice}.`]
       : [`${choice}.`, ...lines.map((line, k) => sentence(data, line, data.names[k]))];
     readout.replaceChildren(...said.map((text) => element("p", {}, text)));
@@ -170,6 +171,7 @@
     slider.value = control.start;
     const output = element("output");
     output.htmlFor.add(id);
+    output.style.minWidth = `${Math.max(...control.values.map((text) => text.length))}ch`;
     // The slider says its value itself.
     output.setAttribute("aria-live", "off");
     const say = () => {
@@ -207,7 +209,7 @@
   async function draw(figure) {
     const Plotly = await plotly();
     const data = dataOf(figure);
-    const everywhere = reach(data.curves.flat());
+    const everywhere = reach(data.curves.flat(), data.levels);
     const stage = element("div", { className: "spinscape-curves-stage" });
     let waiting = 0;
     const change = () => { waiting ||= requestAnimationFrame(() => { waiting = 0; show(); }); };
@@ -216,10 +218,11 @@
       const place = parts.chosen.reduce((at, k, c) => at * data.controls[c].values.length + k, 0);
       const packed = data.curves[place];
       const lines = packed.map((line) => unpack(line, data.log[1]));
-      const range = (parts.fit.checked && reach(packed)) || everywhere;
+      const range = (parts.fit.checked && reach(packed, data.levels)) || everywhere;
       const config = { displayModeBar: false, responsive: true, scrollZoom: false };
       readOut(parts.readout, data, parts.chosen, lines);
-      return Plotly.react(parts.plot, traces(data, lines), layout(data, lines, range, figure.clientWidth), config);
+      const frame = layout(data, lines, range, figure.clientWidth);
+      return Plotly.react(parts.plot, traces(data, lines), frame, config);
     };
     figure.querySelector("img").after(stage);
     try {

@@ -1,7 +1,8 @@
-"""The static picture of curves with controls: a line for each value of one control, a panel for each of another."""
+"""The static picture of curves with controls: lines for the values of one, panels for those of another."""
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,18 +33,18 @@ def picture(found: Curves) -> bytes:
     bytes
         A PNG file.
     """
-    import matplotlib
+    from matplotlib import style
     from matplotlib.figure import Figure
 
     from spinscape.companion.plotting import STYLE
 
     several = [k for k, control in enumerate(found.controls) if len(control.values) > 1]
-    over, across = (several + [None, None])[:2]
+    over, across = [*several, None, None][:2]
     chosen = _some(found.controls[over]) if over is not None else [0]
     panels = _some(found.controls[across]) if across is not None else [0]
     rows = -(-len(panels) // 3)
     columns = -(-len(panels) // rows)
-    with matplotlib.rc_context(STYLE):
+    with style.context(STYLE):
         figure = Figure(figsize=(8.2, 0.6 + 2.6 * rows), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for at in grid.flat[len(panels) :]:
@@ -52,10 +53,10 @@ def picture(found: Curves) -> bytes:
             place = [control.start for control in found.controls]
             if across is not None:
                 place[across] = panel
-                at.set_title(_said(found.controls[across], panel), fontsize=9)
+                at.set_title(_said(found.controls[across], panel, 80 // columns), fontsize=9)
             _panel(at, found, place, over, chosen)
-        figure.supxlabel(_plain(found.axes[0]), fontsize=10)
-        figure.supylabel(_plain(found.axes[1]), fontsize=10)
+        figure.supxlabel(_plain(found.axes[0], 80), fontsize=10)
+        figure.supylabel(_plain(found.axes[1], 30 * rows), fontsize=10)
         held = [_said(control, control.start) for k, control in enumerate(found.controls)
                 if k not in (over, across)]  # fmt: skip
         _legend(figure, found, over, chosen, held)
@@ -115,10 +116,10 @@ def _legend(figure: Any, found: Curves, over: int | None, chosen: list[int], hel
         figure.legend(handles, labels, loc="outside right upper", fontsize=8)
 
 
-def _said(control: Control, place: int) -> str:
-    return _plain(f"{control.name} = {control.values[place]}")
+def _said(control: Control, place: int, width: int = 28) -> str:
+    return _plain(f"{control.name} = {control.values[place]}", width)
 
 
-def _plain(text: str) -> str:
-    """Keep matplotlib from reading text as mathematics."""
-    return text.replace("$", r"\$")
+def _plain(text: str, width: int = 28) -> str:
+    """Break a text into lines, and keep matplotlib from reading it as mathematics."""
+    return fill(text, width).replace("$", r"\$")

@@ -38,12 +38,12 @@
     return plot;
   }
 
-  // The colours of the text and of lines of a grid, and whether the text is light on a dark ground.
-  function colours() {
+  // The colours of the text and of lines of a grid, and whether text is light on a dark ground.
+  function colours(share = 0.3) {
     const ink = getComputedStyle(document.body).color;
     const [red, green, blue] = (ink.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
     const dark = 0.3 * red + 0.59 * green + 0.11 * blue > 128;
-    return { ink, grid: ink.replace(/^rgb\(([^)]*)\)$/, "rgba($1, 0.3)"), dark };
+    return { ink, grid: ink.replace(/^rgb\(([^)]*)\)$/, `rgba($1, ${share})`), dark };
   }
 
   function onTheme(repaint) {

@@ -129,10 +129,11 @@ def sliders(
     """
     check_words(alt, "curves")
     abscissas = _coordinates(x, log[0])
-    grid = tuple(len(values) for _, values in controls)
+    chosen = _controls(controls, start)
+    grid = tuple(len(control.values) for control in chosen)
     middle, bottom, top = _lines(curves, low, high, (*grid, max(len(names), 1), len(abscissas)), log[1])
     found = Curves(
-        controls=_controls(controls, start),
+        controls=chosen,
         x=abscissas,
         middle=middle,
         low=bottom,
@@ -229,6 +230,7 @@ def _packed(found: Curves, fit: bool) -> dict[str, Any]:
         "axes": list(found.axes),
         "log": list(found.log),
         "fit": bool(fit),
+        "levels": LEVELS,
         "names": list(found.names),
         "controls": [
             {"name": c.name, "values": list(c.values), "numeric": c.numeric, "start": c.start}

@@ -51,8 +51,8 @@
         xaxis: axis(data.axes[0]), yaxis: axis(data.axes[1]), zaxis: axis(data.axes[2]),
       };
       result.annotations.push({
-        text: plain(surface.label), showarrow: false, xref: "paper", yref: "paper", xanchor: "center", yanchor: "top",
-        x: (domain.x[0] + domain.x[1]) / 2, y: domain.y[1],
+        text: plain(surface.label), showarrow: false, xref: "paper", yref: "paper", xanchor: "center",
+        yanchor: "top", x: (domain.x[0] + domain.x[1]) / 2, y: domain.y[1],
       });
     });
     return result;
@@ -92,8 +92,8 @@
     const plot = plotBox(figure, "spinscape-surfaces-plot");
     figure.querySelector("img").after(plot);
     const traces = data.surfaces.map((surface, k) => ({
-      type: "surface", x: surface.x, y: surface.y, z: heights(surface), scene: scene(k), name: plain(surface.label),
-      colorscale: "Viridis", showscale: false,
+      type: "surface", x: surface.x, y: surface.y, z: heights(surface), scene: scene(k),
+      name: plain(surface.label), colorscale: "Viridis", showscale: false,
     }));
     const config = { displayModeBar: false, responsive: true, scrollZoom: false };
     await Plotly.newPlot(plot, traces, layout(data, figure.clientWidth), config);
