@@ -14,8 +14,11 @@ WALKS, DOWNHILL, PROBES, PLANES = 1, 2, 3, 4
 PRUNING, PATHS, SPREAD = 11, 12, 13
 """Likewise, for networks as spin glasses."""
 
-PERMUTATIONS, SWAPS, SCALES, SIGNS, GROUP, LAW = 21, 22, 23, 24, 25, 26
+PERMUTATIONS, SWAPS, SCALES, SIGNS = 21, 22, 23, 24
 """Likewise, for symmetries."""
+
+LAW = 31
+"""Likewise, for the law of swapped units."""
 
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:

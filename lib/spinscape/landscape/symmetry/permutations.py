@@ -86,7 +86,7 @@ def random_permutations(
         If `replicas` is below 1, or there are no hidden units.
     """
     description = description_of(of)
-    _at_least("replicas", replicas, 1)
+    at_least("replicas", replicas, 1)
     rows = []
     for r in range(replicas):
         source = generator(seed, PERMUTATIONS, r)
@@ -256,7 +256,7 @@ def swap(
         If the copies do not fit in memory; it tells how many do.
     """
     description = description_of(ensemble)
-    _at_least("trials", trials, 1)
+    at_least("trials", trials, 1)
     _check_memory(ensemble, description, trials)
     permutations = random_swaps(
         description,
@@ -292,9 +292,9 @@ def random_swaps(
     """
     description = description_of(of)
     chosen = _chosen(description, units)
-    _at_least("swaps", swaps, 0)
-    _at_least("replicas", replicas, 1)
-    _at_least("trials", trials, 1)
+    at_least("swaps", swaps, 0)
+    at_least("replicas", replicas, 1)
+    at_least("trials", trials, 1)
     for one in chosen:
         if disjoint and swaps > one.size // 2:
             raise ValueError(
@@ -371,7 +371,8 @@ def _integers(name: str, given: ArrayLike) -> Tensor:
     return p.long()
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def at_least(name: str, value: int, least: int) -> None:
+    """Refuse what is no whole number of at least `least`, by name."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
