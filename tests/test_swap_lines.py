@@ -142,6 +142,10 @@ def test_with_one_hidden_layer_both_ways_agree(where: str) -> None:
     slow = deep_swap_lines(ensemble, x, y, swaps=[0, 2, 5], trials=3, points=5, seed=9, where=where)
     np.testing.assert_allclose(fast.loss, slow.loss, rtol=1e-12)
     np.testing.assert_array_equal(fast.displaced, slow.displaced)
+    np.testing.assert_array_equal(fast.paired, slow.paired)
+    assert (fast.paired <= fast.displaced).all()
+    assert (fast.paired % 2 == 0).all()
+    assert (fast.paired[:, 2] < fast.displaced[:, 2]).any()
     np.testing.assert_allclose(fast.distance, slow.distance, rtol=1e-10)
 
 
@@ -160,7 +164,14 @@ def test_barriers_by_hand() -> None:
     alphas = np.array([0, 0.5, 1])
     loss = np.array([[[[1.0, 4.0, 3.0], [2.0, 1.0, 2.0]]]])
     lines = SwapLines(
-        alphas, np.array([1]), loss, 1 - loss / 10, np.array([[[2, 2]]]), np.ones((1, 1, 2)), np.array([8])
+        alphas,
+        np.array([1]),
+        loss,
+        1 - loss / 10,
+        np.array([[[2, 2]]]),
+        np.array([[[2, 2]]]),
+        np.ones((1, 1, 2)),
+        np.array([8]),
     )
     np.testing.assert_allclose(barrier(lines), [[[2.0, 0.0]]])
     np.testing.assert_allclose(barrier(lines, of="error"), [[[0.2, 0.0]]])

@@ -1,7 +1,8 @@
 """Losses between a network with one hidden layer and its permuted copies, by displaced units alone.
 
 On the line from a network to a copy whose hidden unit k is unit p(k) of the network, the pre-activations of
-unit k are ``(1 - a) z_k + a z_p(k)``: they follow from those of the network, and where p(k) = k nothing changes.
+unit k are ``(1 - a) z_k + a z_p(k)``: they follow from those of the network.
+Where p(k) = k nothing changes.
 So the outputs of a point are those of the network plus one term for every link k -> p(k) between different
 units, and a permutation that shares links with the one before needs only the others.
 """

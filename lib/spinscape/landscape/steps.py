@@ -23,6 +23,9 @@ PERMUTATIONS, SWAPS, SCALES, SIGNS = 21, 22, 23, 24
 STARTS, PLANTED, NOISE = 31, 32, 33
 """Likewise, for matching."""
 
+LAW = 31
+"""Likewise, for the law of swapped units."""
+
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""

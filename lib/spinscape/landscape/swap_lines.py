@@ -52,6 +52,8 @@ class SwapLines:
         Share of correct answers, ``(R, S, T, A)``; NaN for regression and where the loss is NaN.
     displaced
         Units of the copy that are not in their old place, ``(R, S, T)``.
+    paired
+        Those of them that have changed places with one other, ``(R, S, T)``.
     distance
         Euclidean distance between the parameters of the two ends, ``(R, S, T)``.
     widths
@@ -63,6 +65,7 @@ class SwapLines:
     loss: Floats
     accuracy: Floats
     displaced: Ints
+    paired: Ints
     distance: Floats
     widths: Ints
 
@@ -84,8 +87,8 @@ def barrier(lines: SwapLines, *, of: str = "loss") -> Floats:
 
     Notes
     -----
-    A maximum over a line that includes its ends is never below the mean of the ends, so no interval of barriers
-    contains less than zero.
+    A maximum over a line that includes its ends is never below the mean of the ends, so that no barrier is
+    negative and small ones are biased upwards; the value in the middle is not.
     """
     if of not in ("loss", "error"):
         raise ValueError(f"of must be 'loss' or 'error', not {of!r}")
@@ -164,6 +167,7 @@ def swap_lines(
         for s in swaps
     ]
     permutations = torch.stack(drawn, 2).numpy()
+    away, paired = _moved(permutations)
     rising = np.argsort(swaps, kind="stable")
     shape = (replicas, len(swaps), trials)
     found = {key: np.empty((*shape, points)) for key in ("loss", "accuracy")}
@@ -181,7 +185,8 @@ def swap_lines(
     return SwapLines(
         alphas=alphas,
         swaps=np.asarray(swaps, np.int64),
-        displaced=(permutations != np.arange(permutations.shape[-1])).sum(-1).swapaxes(1, 2),
+        displaced=away.swapaxes(1, 2),
+        paired=paired.swapaxes(1, 2),
         distance=distance,
         widths=np.array([description.units[0].size]),
         **found,
@@ -230,14 +235,14 @@ def deep_swap_lines(
     x, y = x.to(ensemble.device, ensemble.dtype), y.to(ensemble.device)
     shape = (replicas, len(swaps), trials)
     found = {key: np.empty((*shape, points)) for key in ("loss", "accuracy")}
-    distance, displaced = np.zeros(shape), np.zeros(shape, np.int64)
+    distance = np.zeros(shape)
     drawn = _draws(description, swaps, replicas, trials, where, seed)
+    moved = [_moved(p.numpy()) for p in drawn.values()]
     with bar("lines to swapped copies", replicas * len(swaps) * trials) as progress:
         for r, s, t in np.ndindex(*shape):
             own = {name: p[r, s, t] for name, p in drawn.items()}
             network = ensemble[r]
             copy = permute(network, own, description)
-            displaced[r, s, t] = sum(int((p != torch.arange(len(p))).sum()) for p in own.values())
             away = [(copy.params[n] - p).double().square().sum() for n, p in network.params.items()]
             distance[r, s, t] = float(torch.stack(away).sum().sqrt())
             found["loss"][r, s, t], found["accuracy"][r, s, t] = _line(network, copy, x, y, alphas, loss)
@@ -245,11 +250,20 @@ def deep_swap_lines(
     return SwapLines(
         alphas=alphas,
         swaps=np.asarray(swaps, np.int64),
-        displaced=displaced,
+        displaced=np.sum([displaced for displaced, _ in moved], axis=0),
+        paired=np.sum([paired for _, paired in moved], axis=0),
         distance=distance,
         widths=np.array([units.size for units in description.units]),
         **found,
     )
+
+
+def _moved(permutations: Ints) -> tuple[Ints, Ints]:
+    """Count the units ``(...)`` that permutations ``(..., M)`` displace, and those they exchange in pairs."""
+    own = np.arange(permutations.shape[-1])
+    away = permutations != own
+    back = np.take_along_axis(permutations, permutations, axis=-1) == own
+    return away.sum(-1), (away & back).sum(-1)
 
 
 def _draws(
