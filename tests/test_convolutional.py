@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -98,6 +100,17 @@ def test_training(widths, batch_norm):
     for r in (0, 1):
         alone = evaluate(several[r], data.x_test, data.y_test)
         assert alone.loss[0] == found.loss[r]
+
+
+@pytest.mark.parametrize("widths", [(4, 6), (16, 16)])
+def test_a_replica_trains_to_the_same_bits_beside_others(widths):
+    whole = load("digits")
+    data = replace(whole, x_train=whole.x_train[:96], y_train=whole.y_train[:96])
+    model = convnet(widths=widths, batch_norm=True)
+    options = {"epochs": 2, "batch_size": 32, "device": "cpu", "evaluate_test": False}
+    several, alone = (train(model, data, replicas=n, **options) for n in (3, 1))
+    for name, value in (alone.params | alone.buffers).items():
+        assert torch.equal(value, (several.params | several.buffers)[name][:1]), name
 
 
 def test_vgg16_trains():

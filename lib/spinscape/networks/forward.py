@@ -13,7 +13,7 @@ replicas or by a timing, so that a replica's bits depend on nothing but itself:
 ``loop``
     One replica after the other: where one replica fills the device, where operations refuse
     ``vmap`` (control flow that depends on data, random numbers), and on a CPU for shapes that do
-    not fill whole cache lines.
+    not fill whole cache lines, such as convolutions of images of one or three channels.
 """
 
 from __future__ import annotations
@@ -418,7 +418,9 @@ class Forward:
         if x.device.type != "cpu":
             return "vmap"
         lines = all(p[0].numel() % ROWS == 0 for p in params.values() if p.ndim > 2)
-        if batch % (2 * ROWS) or not lines:
+        # Convolutions of several replicas run as groups, with other kernels unless channels fill vectors.
+        channels = [size for p in params.values() if p.ndim > 3 for size in p.shape[1:3]]
+        if batch % (2 * ROWS) or not lines or any(size % ROWS for size in channels):
             return "loop"
         counter = FlopCounterMode(display=False)
         spare = {name: value[0].clone() for name, value in buffers.items()}
