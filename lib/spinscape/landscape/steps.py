@@ -23,7 +23,7 @@ PERMUTATIONS, SWAPS, SCALES, SIGNS = 21, 22, 23, 24
 STARTS, PLANTED, NOISE = 31, 32, 33
 """Likewise, for matching."""
 
-LAW = 31
+LAW = 42
 """Likewise, for the law of swapped units."""
 
 
