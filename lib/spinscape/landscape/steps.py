@@ -17,7 +17,7 @@ PRUNING, PATHS, SPREAD = 11, 12, 13
 PERMUTATIONS, SWAPS, SCALES, SIGNS = 21, 22, 23, 24
 """Likewise, for symmetries."""
 
-LAW = 31
+LAW = 41
 """Likewise, for the law of swapped units."""
 
 
