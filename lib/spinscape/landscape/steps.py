@@ -20,10 +20,14 @@ RISES = 41
 PERMUTATIONS, SWAPS, SCALES, SIGNS = 21, 22, 23, 24
 """Likewise, for symmetries."""
 
+<<<<<<< HEAD
 STARTS, PLANTED, NOISE = 31, 32, 33
 """Likewise, for matching."""
 
 LAW = 42
+=======
+LAW = 41
+>>>>>>> part-D
 """Likewise, for the law of swapped units."""
 
 
