@@ -14,21 +14,14 @@ WALKS, DOWNHILL, PROBES, PLANES = 1, 2, 3, 4
 PRUNING, PATHS, SPREAD = 11, 12, 13
 """Likewise, for networks as spin glasses."""
 
-RISES = 41
-"""Likewise, for points at a given distance."""
-
 PERMUTATIONS, SWAPS, SCALES, SIGNS = 21, 22, 23, 24
 """Likewise, for symmetries."""
 
-<<<<<<< HEAD
 STARTS, PLANTED, NOISE = 31, 32, 33
 """Likewise, for matching."""
 
-LAW = 42
-=======
-LAW = 41
->>>>>>> part-D
-"""Likewise, for the law of swapped units."""
+RISES, LAW = 41, 42
+"""Likewise, for points at a given distance, and for the law of swapped units."""
 
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:
