@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.evaluation import outputs
 from spinscape.networks.units import Axis, Description
 
 
 def randomised(model: nn.Module, replicas: int = 2, seed: int = 0) -> Ensemble:
     """Float64 replicas with random parameters, of the scale of PyTorch's law, and random statistics.
 
-    Scales of batch norms have either sign, and one in four is zero.
+    Scales of batch norms have either sign; a quarter of them, and at least one, is zero.
     """
     g = torch.Generator().manual_seed(seed)
 
@@ -27,7 +29,8 @@ def randomised(model: nn.Module, replicas: int = 2, seed: int = 0) -> Ensemble:
         if own.ndim > 1:
             params[name] = normal(shape) * (2 / own[0].numel()) ** 0.5
         elif name.endswith("weight"):
-            params[name] = normal(shape) * (torch.rand(shape, generator=g) > 0.25)
+            alive = torch.rand(shape, generator=g).argsort(1) >= max(1, shape[1] // 4)
+            params[name] = normal(shape) * alive
         else:
             params[name] = normal(shape) / 3
     for name, own in model.named_buffers():
@@ -42,7 +45,7 @@ def randomised(model: nn.Module, replicas: int = 2, seed: int = 0) -> Ensemble:
 
 
 def along(ensemble: Ensemble, axes: Iterable[Axis], change: Callable[[Tensor], Tensor]) -> Ensemble:
-    """Change, along each axis, a tensor ``(R, units, ...)``; one replica after the other is not needed."""
+    """Change tensors ``(R, units, entries per unit, ...)`` along each axis."""
     tensors = dict(ensemble.params | ensemble.buffers)
     for axis in axes:
         value = tensors[axis.name].movedim(axis.axis + 1, 1)
@@ -57,10 +60,12 @@ def along(ensemble: Ensemble, axes: Iterable[Axis], change: Callable[[Tensor], T
 
 
 def permuted(ensemble: Ensemble, description: Description, seed: int = 1) -> Ensemble:
-    """Permute the units of every set at random."""
+    """Permute the units of every set at random, such that no unit stays."""
     g = torch.Generator().manual_seed(seed)
     for units in description.units:
-        order = torch.randperm(units.size, generator=g)
+        order = torch.arange(units.size)
+        while (order == torch.arange(units.size)).any():
+            order = torch.randperm(units.size, generator=g)
         ensemble = along(ensemble, units.axes, lambda value, order=order: value[:, order])
     return ensemble
 
@@ -85,4 +90,25 @@ def scaled(ensemble: Ensemble, description: Description, seed: int = 2, *, signs
 
 def change(first: Tensor, second: Tensor) -> float:
     """Largest difference of outputs, relative to the largest output."""
-    return float((first - second).abs().max() / first.abs().max())
+    return float((first - second).detach().abs().max() / first.detach().abs().max())
+
+
+def without(description: Description, k: int, axis: Axis) -> Description:
+    """Leave one axis out of what set `k` lists."""
+    units = description.units[k]
+    fewer = {
+        field: tuple(a for a in getattr(units, field) if a != axis)
+        for field in ("incoming", "norms", "outgoing")
+    }
+    sets = (*description.units[:k], replace(units, **fewer), *description.units[k + 1 :])
+    return replace(description, units=sets)
+
+
+def check_axes(ensemble: Ensemble, description: Description, x: Tensor) -> None:
+    """Assert that permutations keep the outputs, and that they do not if any axis is left out."""
+    before = outputs(ensemble, x)
+    assert change(before, outputs(permuted(ensemble, description), x)) < 1e-10
+    for k, units in enumerate(description.units):
+        for axis in units.axes:
+            wrong = permuted(ensemble, without(description, k, axis))
+            assert change(before, outputs(wrong, x)) > 1e-7, axis

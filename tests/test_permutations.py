@@ -149,6 +149,7 @@ def test_sets_are_swapped_that_are_named() -> None:
     ensemble = networks([3, 8, 8, 2])
     assert set(swap(ensemble, 1).permutations) == {"layer1", "layer2"}
     one = swap(ensemble, 1, units="layer2")
+    assert torch.equal(one.permutations["layer2"], swap(ensemble, 1).permutations["layer2"])
     assert set(one.permutations) == {"layer2"}
     assert torch.equal(one.ensemble.params["layer1.weight"], ensemble.params["layer1.weight"])
     assert same(swap(ensemble, 0).ensemble, ensemble)
@@ -171,6 +172,13 @@ def test_sets_are_swapped_that_are_named() -> None:
 def test_what_is_no_permutation_is_refused(permutations: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         permute(networks([2, 3, 4]), permutations)
+
+
+def test_products_and_inverses_take_permutations_only() -> None:
+    for call in (lambda p: inverse({"a": p}), lambda p: compose({"a": p}, {"a": [0, 1]})):
+        for p in ([1, 1], [1, 2], [[0, 1], [0, 0]], []):
+            with pytest.raises(ValueError, match="permutations of 'a' must"):
+                call(p)
 
 
 @pytest.mark.parametrize(

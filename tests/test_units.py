@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import outputs
-from spinscape.networks.models import mlp
-from spinscape.networks.units import Axis, Units, describe
-from symmetric import change, permuted, randomised
+from spinscape.networks.folding import fold
+from spinscape.networks.mixture import Mixture
+from spinscape.networks.models import Residual, Shortcut, mlp
+from spinscape.networks.units import Axis, Description, Units, describe
+from symmetric import change, check_axes, randomised, scaled
 
 
 def inputs(*shape: int, seed: int = 3) -> torch.Tensor:
@@ -85,18 +88,51 @@ def chain(name: str) -> tuple[nn.Module, torch.Tensor]:
 @pytest.mark.parametrize("name", [*PERCEPTRONS, *IMAGES])
 def test_units_can_be_permuted_and_every_axis_counts(name):
     model, x = chain(name)
-    ensemble, description = randomised(model), describe(model)
+    check_axes(randomised(model), describe(model), x)
+
+
+@pytest.mark.parametrize("name", [*PERCEPTRONS, *IMAGES])
+def test_kind_tells_what_the_units_commute_with(name):
+    """Factors and signs keep the outputs of a set exactly when its kind says so."""
+    model, x = chain(name)
+    ensemble = randomised(model)
+    if name not in ("flattened", "one dimension"):
+        ensemble = fold(ensemble)
+    description = describe(ensemble.model)
     before = outputs(ensemble, x)
-    assert change(before, outputs(permuted(ensemble, description), x)) < 1e-10
-    for k, units in enumerate(description.units):
-        for axis in units.axes:
-            wrong = {
-                field: tuple(a for a in getattr(units, field) if a != axis)
-                for field in ("incoming", "norms", "outgoing")
-            }
-            sets = (*description.units[:k], replace(units, **wrong), *description.units[k + 1 :])
-            after = outputs(permuted(ensemble, replace(description, units=sets)), x)
-            assert change(before, after) > 1e-4, axis
+    assert description.units
+    for units in description.units:
+        one = replace(description, units=(units,))
+        plain = not units.norms
+        factors = outputs(scaled(ensemble, one), x)
+        signs = outputs(scaled(ensemble, one, signs=True), x)
+        assert (change(before, factors) < 1e-10) == (plain and units.kind in ("homogeneous", "linear"))
+        assert (change(before, signs) < 1e-10) == (plain and units.kind in ("odd", "linear"))
+
+
+def test_kinds_met():
+    found = {units.kind for name in IMAGES for units in describe(chain(name)[0]).units}
+    assert found == {"homogeneous", "odd", "linear", "other"}
+    pooled = describe(nn.Sequential(nn.Conv2d(1, 3, 2), nn.Tanh(), nn.MaxPool2d(2), nn.Conv2d(3, 2, 1)))
+    assert pooled["0"].kind == "other"
+    pooled = describe(nn.Sequential(nn.Conv2d(1, 3, 2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(3, 2, 1)))
+    assert pooled["0"].kind == "odd"
+
+
+@pytest.mark.parametrize("name", [*PERCEPTRONS, *IMAGES])
+def test_outputs_are_scaled_by_the_last_layer(name):
+    model, x = chain(name)
+    ensemble = randomised(model)
+    names = describe(model).outputs
+    params = {n: 3 * value if n in names else value for n, value in ensemble.params.items()}
+    after = outputs(Ensemble(model, params, ensemble.buffers), x)
+    assert change(3 * outputs(ensemble, x), after) < 1e-12
+
+
+def test_outputs_that_no_number_scales():
+    assert describe(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2), nn.Tanh())).outputs == ()
+    layers = [nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), Shortcut()]
+    assert describe(Residual(*layers)) == Description((), ())
 
 
 def test_sets_of_a_perceptron():
@@ -125,3 +161,114 @@ def test_a_stream_is_one_set_that_its_first_layer_opens():
         f"layer{i}.{p}" for i in (1, 2, 3) for p in ("weight", "bias")
     ]
     assert stream.outgoing == tuple(Axis(f"layer{i}.weight", 1) for i in (2, 3, 4))
+
+
+class Own(nn.Module):
+    """Two layers side by side that write the same units."""
+
+    def __init__(self, description: object = None):
+        super().__init__()
+        self.left, self.right, self.top = nn.Linear(4, 6), nn.Linear(4, 6, bias=False), nn.Linear(6, 3)
+        self.description = description or Description(
+            (Units("both", 6, self.written(), (Axis("top.weight", 1),), self.written()),),
+            ("top.weight", "top.bias"),
+        )
+
+    @staticmethod
+    def written() -> tuple[Axis, ...]:
+        return Axis("left.weight"), Axis("left.bias"), Axis("right.weight")
+
+    def hidden_units(self) -> Description:
+        return self.description
+
+    def forward(self, x):
+        return self.top((self.left(x) + self.right(x.square())).relu())
+
+
+def test_a_model_may_state_its_units():
+    model = Own()
+    description = describe(model)
+    assert description is model.description
+    check_axes(randomised(model), description, inputs(4))
+    with pytest.raises(TypeError, match="Own must return a Description, not dict"):
+        describe(Own({"layer": 3}))
+
+
+def test_names_of_sets():
+    description = describe(mlp([7, 9, 8, 3]))
+    with pytest.raises(KeyError, match="no hidden units 'layer3'; known sets: 'layer1', 'layer2'"):
+        description["layer3"]
+
+
+GOOD = Own().description.units[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outgoing": (Axis("top.weigth", 1),)}, "top.weigth, .*'both', is of no parameter"),
+        ({"outgoing": (Axis("top.weight", 2),)}, r"axis 2 of top.weight.* does not exist: .*\(3, 6\)"),
+        ({"outgoing": (Axis("top.weight", 0),)}, r"axis 0 of top.weight.* must have 6 x 1 entries"),
+        ({"outgoing": (Axis("top.weight", 1, 2),)}, r"axis 1 of top.weight.* must have 6 x 2 entries"),
+        ({"size": 3}, "left.weight.* must have 3 x 1 entries"),
+        ({"incoming": (*GOOD.incoming, GOOD.incoming[0])}, "axis 0 of left.weight.* is listed twice"),
+        ({"opening": (Axis("left.weight", 1),)}, "must be part of incoming: left.weight is not"),
+        ({"opening": ()}, "must be part of incoming: there is none"),
+        ({"kind": "even"}, "'both' have size 6 and kind 'even'"),
+        ({"size": 0}, "'both' have size 0"),
+    ],
+)
+def test_descriptions_that_do_not_fit(changes, message):
+    wrong = replace(Own().description, units=(replace(GOOD, **changes),))
+    with pytest.raises(ValueError, match=message):
+        describe(Own(wrong))
+
+
+def test_other_descriptions_that_do_not_fit():
+    good = Own().description
+    with pytest.raises(ValueError, match="'both' are described twice"):
+        describe(Own(replace(good, units=(GOOD, GOOD))))
+    with pytest.raises(ValueError, match=r"left\.weight.*'more', is listed twice"):
+        describe(Own(replace(good, units=(GOOD, replace(GOOD, name="more")))))
+    with pytest.raises(ValueError, match=r"head\.weight, listed in outputs"):
+        describe(Own(replace(good, outputs=("head.weight",))))
+    with pytest.raises(ValueError, match="norm7, listed in norms"):
+        describe(Own(replace(good, norms=(("left", "norm7"),))))
+
+
+SHARED = nn.Linear(5, 5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 2)], r"1 \(LayerNorm\) is not understood"),
+        ([nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1)], r"1 \(GroupNorm\)"),
+        ([nn.Conv2d(2, 4, 3, groups=2), nn.Conv2d(4, 2, 1)], "0 .*2 groups"),
+        ([nn.Sequential(nn.Linear(4, 5), nn.PReLU(5)), nn.Linear(5, 2)], r"0\.1 \(PReLU\)"),
+        ([nn.Sequential(Own()), nn.Linear(3, 2)], r"0\.0 \(Own\) is not understood"),
+        ([Mixture(2), nn.Linear(4, 2)], r"0 \(Mixture\)"),
+        ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Linear(4, 2)], r"2 \(Linear\) reads 4 numbers"),
+        ([nn.Linear(4, 5), nn.Flatten(), nn.Linear(15, 2)], r"2 \(Linear\) reads 15 numbers, not the 5"),
+        ([nn.Linear(4, 5), nn.BatchNorm1d(3), nn.Linear(5, 2)], "1 normalises 3 numbers, not the 5"),
+        ([nn.Linear(4, 6), nn.MaxPool1d(2), nn.Linear(3, 2)], r"1 \(MaxPool1d\) pools over units"),
+        ([nn.Conv2d(1, 4, 3), nn.Flatten(2), nn.Linear(9, 2)], r"1 \(Flatten\)"),
+        ([nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(9, 2)], r"2 \(Linear\) reads 9 numbers"),
+        ([nn.ReLU()], "the model has no linear layer"),
+    ],
+)
+def test_models_that_are_not_understood(layers, message):
+    with pytest.raises(ValueError, match=message) as told:
+        describe(nn.Sequential(*layers))
+    assert "a method hidden_units() that returns a Description" in str(told.value)
+    assert "spinscape.networks.units" in str(told.value)
+
+
+def test_a_layer_used_twice():
+    with pytest.raises(ValueError, match=r"3\.weight.* is of no parameter"):
+        describe(nn.Sequential(nn.Linear(4, 5), SHARED, nn.ReLU(), SHARED, nn.Linear(5, 2)))
+
+
+def test_a_shortcut_from_the_inputs():
+    with pytest.raises(ValueError, match="1 adds no hidden units"):
+        describe(Residual(nn.Linear(4, 4), Shortcut(), nn.Linear(4, 2)))

@@ -14,7 +14,7 @@ WALKS, DOWNHILL, PROBES, PLANES = 1, 2, 3, 4
 PRUNING, PATHS, SPREAD = 11, 12, 13
 """Likewise, for networks as spin glasses."""
 
-PERMUTATIONS, SWAPS, SCALES, SIGNS, GROUP = 21, 22, 23, 24, 25
+PERMUTATIONS, SWAPS, SCALES, SIGNS = 21, 22, 23, 24
 """Likewise, for symmetries."""
 
 STARTS, PLANTED, NOISE = 31, 32, 33

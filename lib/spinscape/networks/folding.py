@@ -71,11 +71,12 @@ class Stated:
 def _check(modules: dict[str, nn.Module], norms: list[str], pairs: tuple[tuple[str, str], ...]) -> None:
     follows = {norm: layer for layer, norm in pairs}
     for name in norms:
-        norm, layer = modules[name], modules.get(follows.get(name, ""))
-        if layer is None:
+        norm = modules[name]
+        if name not in follows:
             raise ValueError(f"batch norm {name} cannot be folded: it does not directly follow a layer")
         if norm.running_mean is None or norm.running_var is None:
             raise ValueError(f"batch norm {name} cannot be folded: it keeps no running statistics")
+        layer = modules[follows[name]]
         if not isinstance(layer, _LAYERS) or len(layer.weight) != norm.num_features:
             raise ValueError(
                 f"batch norm {name} cannot be folded into {follows[name]}, "

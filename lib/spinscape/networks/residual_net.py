@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spinscape.networks.convolutional import check_counts
 from spinscape.networks.models import check_count
-from spinscape.networks.units import Axis, Description, Units, join, layer_axes
+from spinscape.networks.units import Axis, Description, Units, layer_axes
 
 
 class Block(nn.Module):

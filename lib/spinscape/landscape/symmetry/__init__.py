@@ -1,5 +1,15 @@
 """Symmetries of networks: permutations and rescalings of hidden units, found and removed."""
 
+from spinscape.landscape.symmetry.group import (
+    Exhaustion,
+    GroupLaws,
+    enumerate_permutations,
+    exhaust,
+    group_laws,
+    log10_order,
+    order,
+)
+from spinscape.landscape.symmetry.normal_form import NormalForm, normalize, stream_gain
 from spinscape.landscape.symmetry.permutations import (
     Permutations,
     Swapped,
@@ -11,15 +21,35 @@ from spinscape.landscape.symmetry.permutations import (
     random_swaps,
     swap,
 )
+from spinscape.landscape.symmetry.scaling import (
+    flip_signs,
+    random_scales,
+    random_signs,
+    rescale,
+)
 
 __all__ = [
+    "Exhaustion",
+    "GroupLaws",
+    "NormalForm",
     "Permutations",
     "Swapped",
     "compose",
+    "enumerate_permutations",
+    "exhaust",
+    "flip_signs",
+    "group_laws",
     "identity",
     "inverse",
+    "log10_order",
+    "normalize",
+    "order",
     "permute",
     "random_permutations",
+    "random_scales",
+    "random_signs",
     "random_swaps",
+    "rescale",
+    "stream_gain",
     "swap",
 ]

@@ -86,7 +86,7 @@ def random_permutations(
         If `replicas` is below 1, or there are no hidden units.
     """
     description = description_of(of)
-    _at_least("replicas", replicas, 1)
+    at_least("replicas", replicas, 1)
     rows = []
     for r in range(replicas):
         source = generator(seed, PERMUTATIONS, r)
@@ -103,14 +103,14 @@ def compose(first: Mapping[str, ArrayLike], second: Mapping[str, ArrayLike]) -> 
     Raises
     ------
     ValueError
-        If sizes or numbers of replicas differ.
+        If something is not a permutation, or sizes or numbers of replicas differ.
     """
     composed = {}
     for name in [*first, *(name for name in second if name not in first)]:
         if name not in first or name not in second:
-            composed[name] = _integers(name, first[name] if name in first else second[name]).clone()
+            composed[name] = _permutation(name, first[name] if name in first else second[name]).clone()
             continue
-        p, q = _integers(name, first[name]), _integers(name, second[name])
+        p, q = _permutation(name, first[name]), _permutation(name, second[name])
         if p.shape[-1] != q.shape[-1] or (p.ndim == q.ndim == 2 and 1 != len(p) != len(q) != 1):
             raise ValueError(f"permutations of {name!r} differ in shape: {tuple(p.shape)}, {tuple(q.shape)}")
         composed[name] = _compose(p, q)
@@ -125,8 +125,14 @@ def _compose(p: Tensor, q: Tensor) -> Tensor:
 
 
 def inverse(permutations: Mapping[str, ArrayLike]) -> Permutations:
-    """Return the permutations that undo the given ones."""
-    return {name: _integers(name, p).argsort(-1) for name, p in permutations.items()}
+    """Return the permutations that undo the given ones.
+
+    Raises
+    ------
+    ValueError
+        If something is not a permutation.
+    """
+    return {name: _permutation(name, p).argsort(-1) for name, p in permutations.items()}
 
 
 def permute(
@@ -202,16 +208,7 @@ def check_permutations(
     rows = replicas
     checked = {}
     for name, given in permutations.items():
-        p = _integers(name, given)
-        if p.shape[-1] != sizes[name]:
-            raise ValueError(
-                f"permutations of {name!r} must have {sizes[name]} entries, not shape {tuple(p.shape)}"
-            )
-        p = p.reshape(-1, sizes[name])
-        if not len(p) or not torch.equal(p.sort(-1).values, torch.arange(sizes[name]).expand_as(p)):
-            raise ValueError(
-                f"permutations of {name!r} must list each of 0..{sizes[name] - 1} once in every row"
-            )
+        p = _permutation(name, given, sizes[name]).reshape(-1, sizes[name])
         if len(p) != 1 and rows == 1:
             rows = len(p)
         if len(p) not in (1, rows):
@@ -239,7 +236,8 @@ def swap(
         Number S of pairs in each set of units, at least 0.
     trials
         Copies of each network, each with pairs of its own.
-        Trial t of network r depends on the seed, r, t and the sets; its first pairs are the same whatever S.
+        Trial t of network r in the k-th set depends on the seed, r, t and k; its first pairs are the same
+        whatever S.
     units
         Name of the set, or several; by default every set of the model.
     disjoint
@@ -256,7 +254,7 @@ def swap(
         If the copies do not fit in memory; it tells how many do.
     """
     description = description_of(ensemble)
-    _at_least("trials", trials, 1)
+    at_least("trials", trials, 1)
     _check_memory(ensemble, description, trials)
     permutations = random_swaps(
         description,
@@ -268,7 +266,9 @@ def swap(
         seed=seed,
     )
     flat = {name: p.flatten(0, 1) for name, p in permutations.items()}
-    copies = ensemble[torch.arange(ensemble.replicas).repeat_interleave(trials)]
+    # One network need not be copied before it is permuted.
+    index = torch.arange(ensemble.replicas).repeat_interleave(trials)
+    copies = ensemble if ensemble.replicas == 1 else ensemble[index]
     away = sum((p != torch.arange(p.shape[-1])).sum(-1) for p in permutations.values())
     return Swapped(permute(copies, flat, description), flat, torch.as_tensor(away).numpy())
 
@@ -292,9 +292,9 @@ def random_swaps(
     """
     description = description_of(of)
     chosen = _chosen(description, units)
-    _at_least("swaps", swaps, 0)
-    _at_least("replicas", replicas, 1)
-    _at_least("trials", trials, 1)
+    at_least("swaps", swaps, 0)
+    at_least("replicas", replicas, 1)
+    at_least("trials", trials, 1)
     for one in chosen:
         if disjoint and swaps > one.size // 2:
             raise ValueError(
@@ -306,10 +306,9 @@ def random_swaps(
     drawn = {one.name: torch.empty((replicas, trials, one.size), dtype=torch.int64) for one in chosen}
     for r in range(replicas):
         for t in range(trials):
-            source = generator(seed, SWAPS, r, t)
             for one in chosen:
-                sub = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=source)))
-                drawn[one.name][r, t] = _swapped(one.size, swaps, disjoint, sub)
+                source = generator(seed, SWAPS, r, t, description.units.index(one))
+                drawn[one.name][r, t] = _swapped(one.size, swaps, disjoint, source)
     return drawn
 
 
@@ -358,7 +357,8 @@ def _select(value: Tensor, axis: Axis, p: Tensor) -> Tensor:
     return value.expand(shape).gather(dim, index.expand(shape))
 
 
-def _integers(name: str, given: ArrayLike) -> Tensor:
+def _permutation(name: str, given: ArrayLike, size: int | None = None) -> Tensor:
+    """Return permutations as int64 of the shape given; of this size, if it is known."""
     try:
         p = torch.as_tensor(given).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
@@ -368,10 +368,16 @@ def _integers(name: str, given: ArrayLike) -> Tensor:
             f"permutations of {name!r} must be whole numbers of shape (size,) or (R, size), "
             f"not {p.dtype} of shape {tuple(p.shape)}"
         )
+    size = p.shape[-1] if size is None else size
+    if p.shape[-1] != size or not p.numel():
+        raise ValueError(f"permutations of {name!r} must have {size} entries, not shape {tuple(p.shape)}")
+    if not torch.equal(p.long().sort(-1).values, torch.arange(size).expand_as(p)):
+        raise ValueError(f"permutations of {name!r} must list each of 0..{size - 1} once in every row")
     return p.long()
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def at_least(name: str, value: int, least: int) -> None:
+    """Refuse what is no whole number of at least `least`, by name."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 

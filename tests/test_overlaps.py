@@ -1,0 +1,84 @@
+"""Overlaps of functions, against direct computation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gauge import inputs, networks
+from spinscape.landscape import overlaps
+from spinscape.landscape.overlaps import function_change, function_overlaps
+from spinscape.landscape.symmetry import permute, random_permutations, random_scales, rescale
+from spinscape.networks.ensemble import Ensemble, outputs
+from spinscape.networks.models import mlp
+
+
+def test_against_numpy() -> None:
+    one, two, x = networks("two layers", 3), networks("batch norm", 2), inputs("two layers")
+    found = function_overlaps(one, x, others=two)
+    f, g = outputs(one, x).numpy(), outputs(two, x).numpy()
+    for r in range(3):
+        for s in range(2):
+            assert found.agreement[r, s] == (f[r].argmax(1) == g[s].argmax(1)).mean()
+            a, b = ((h - h.mean(0)).ravel() for h in (f[r], g[s]))
+            assert found.correlation[r, s] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-12)
+    assert found.inputs == 40
+    itself = function_overlaps(one, x)
+    again = function_overlaps(one, x, others=one)
+    assert np.array_equal(itself.agreement, again.agreement)
+    assert np.allclose(itself.correlation, again.correlation, atol=1e-14)
+    assert np.array_equal(itself.agreement, itself.agreement.T)
+
+
+def test_symmetries_change_nothing() -> None:
+    ensemble, x = networks("two layers", 3), inputs("two layers")
+    moved = permute(ensemble, random_permutations(ensemble, replicas=3))
+    moved = rescale(moved, random_scales(moved, replicas=3))
+    found, before = function_overlaps(ensemble, x, others=moved), function_overlaps(ensemble, x)
+    assert np.allclose(found.correlation, before.correlation, atol=1e-12)
+    assert np.array_equal(found.agreement, before.agreement)
+    assert np.allclose(np.diag(found.correlation), 1)
+    assert found.agreement[0, 1] < 1
+
+
+def test_functions_that_do_not_vary_and_single_outputs() -> None:
+    net = mlp([6, 4, 3]).double()
+    with torch.no_grad():
+        net.layer2.weight.zero_()
+    found = function_overlaps(Ensemble.from_modules([net, mlp([6, 4, 3]).double()]), inputs("one layer"))
+    assert np.isnan(found.correlation[0]).all()
+    assert found.correlation[1, 1] == pytest.approx(1)
+    single = function_overlaps(Ensemble.from_modules([mlp([6, 4, 1])]), inputs("one layer"))
+    assert np.isnan(single.agreement).all()
+    assert single.correlation[0, 0] == pytest.approx(1)
+
+
+def test_change_by_hand() -> None:
+    nets = [nn.Linear(1, 2, bias=False) for _ in range(3)]
+    with torch.no_grad():
+        for net, (a, b) in zip(nets, [(1.0, -4.0), (2.0, -4.0), (0.0, 0.0)], strict=True):
+            net.weight.copy_(torch.tensor([[a], [b]]))
+    one = Ensemble.from_modules(nets)
+    x = torch.tensor([[1.0], [-2.0]])
+    assert function_change(one, one[0], x).tolist() == [0.0, 0.25, np.inf]
+    assert function_change(one[2], one[2], x).tolist() == [0.0]
+    assert function_change(one[0], one, x).tolist() == [0.0, 0.25, 1.0]
+
+
+def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, x = networks("one layer"), inputs("one layer")
+    with pytest.raises(ValueError, match="x is empty"):
+        function_overlaps(one, x[:0])
+    with pytest.raises(ValueError, match="others must have 3 outputs like ensemble, not 2"):
+        function_overlaps(one, x, others=Ensemble.from_modules([mlp([6, 4, 2]).double()]))
+    with pytest.raises(ValueError, match="second must have 1 or 2 networks, not 3"):
+        function_change(one, networks("one layer", 3), x)
+    bad = networks("one layer")
+    bad.params["layer1.weight"][0] = torch.nan
+    with pytest.raises(ValueError, match="outputs of second are not finite"):
+        function_change(one, bad, x)
+    monkeypatch.setattr(overlaps, "available_bytes", lambda device: 24 * 2 * 3 * 20)
+    with pytest.raises(MemoryError, match="x must hold at most 20 inputs"):
+        function_overlaps(one, x)
