@@ -16,7 +16,10 @@ from spinscape.landscape.network_paths import check_paths
 from spinscape.landscape.path_activity import path_activity
 from spinscape.landscape.path_usage import path_usage
 from spinscape.landscape.pruning import prune
+from spinscape.landscape.reordering import compare
 from spinscape.landscape.surfaces import surfaces
+from spinscape.landscape.swap_law import shrunk_loss
+from spinscape.landscape.swap_lines import deep_swap_lines, swap_lines
 from spinscape.landscape.walks import random_walks
 from spinscape.networks import datasets
 from spinscape.networks.ensemble import Ensemble
@@ -48,6 +51,21 @@ def test_probes_agree(both, data) -> None:
     np.testing.assert_allclose(
         walks[0].loss["a"]["cross_entropy"], walks[1].loss["a"]["cross_entropy"], rtol=1e-8
     )
+
+
+def test_swapped_copies_agree(both, data) -> None:
+    x, y = data[0].double(), data[1]
+    for lines in (swap_lines, deep_swap_lines):
+        one, other = (lines(e, x, y, swaps=[0, 2, 5], trials=4, points=5) for e in both)
+        np.testing.assert_allclose(other.loss, one.loss, rtol=1e-9)
+        np.testing.assert_array_equal(other.accuracy, one.accuracy)
+        np.testing.assert_allclose(other.distance, one.distance, rtol=1e-9)
+    one, other = (shrunk_loss(e, x, y, [0.25, 1.0], loss="cross_entropy") for e in both)
+    np.testing.assert_allclose(other.mean, one.mean, rtol=1e-9)
+    np.testing.assert_allclose(other.fluctuating, one.fluctuating, rtol=1e-3)
+    one, other = (compare(e) for e in both)
+    for name in ("raw", "reordered", "ward", "norm"):
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-9)
 
 
 def test_pruned_networks_are_trained_alike() -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from spinscape.landscape.swap_lines import SwapLines, barrier, deep_swap_lines, swap_lines
 from spinscape.landscape.symmetry import permute, swap
+from spinscape.networks.convolutional import convnet
 from spinscape.networks.ensemble import Ensemble, evaluate
 from spinscape.networks.models import mlp
 
@@ -133,6 +134,25 @@ def test_deep_lines_equal_the_evaluator(options: dict) -> None:
             np.testing.assert_array_equal(lines.accuracy[:, s, :, a], accuracy)
         np.testing.assert_allclose(lines.distance[:, s], away, rtol=1e-10)
         np.testing.assert_array_equal(lines.displaced[:, s], displaced)
+
+
+@pytest.mark.parametrize("model", ["wide", "convolutional", "pieces"])
+def test_deep_lines_by_every_route(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Wide layers leave the lean route, convolutions have no linear first layer, small pieces split the line.
+    torch.manual_seed(1)
+    x, y = samples(25)
+    if model == "convolutional":
+        ensemble = Ensemble.from_modules([convnet(1, 3, size=5) for _ in range(2)]).to(torch.float64)
+        x = x.reshape(-1, 1, 5, 5)
+    else:
+        ensemble = networks(25, *([350, 350] if model == "wide" else [9, 8]), 3)
+    if model == "pieces":
+        monkeypatch.setattr("spinscape.landscape._copy_lines.PIECE_BYTES", 1)
+    lines = deep_swap_lines(ensemble, x, y, swaps=[2], trials=2, points=3)
+    (loss, accuracy, _), _ = by_evaluator(ensemble, x, y, 0.5, 2, 2)
+    np.testing.assert_allclose(lines.loss[:, 0, :, 1], loss, rtol=1e-10)
+    np.testing.assert_array_equal(lines.accuracy[:, 0, :, 1], accuracy)
+    assert np.ptp(lines.loss[:, 0, 0]) > 1e-9
 
 
 @pytest.mark.parametrize("where", ["each", "total"])

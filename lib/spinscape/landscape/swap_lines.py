@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spinscape.landscape._copy_lines import CopyLines
 from spinscape.landscape._displaced import Lines, one_hidden
 from spinscape.landscape.steps import SWAPS, generator
 from spinscape.landscape.symmetry.permutations import Permutations, permute, random_swaps
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.evaluation import evaluate
 from spinscape.networks.losses import PerSample
 from spinscape.networks.units import Description, describe
 from spinscape.progress import bar
@@ -29,9 +29,6 @@ Ints = NDArray[np.int64]
 
 LARGEST = 2**27
 """Values of the loss on all lines together, one gigabyte."""
-
-PIECE_BYTES = 64 * 2**20
-"""Parameters of points of lines that are written out at once."""
 
 SPREADS = ("each", "total")
 
@@ -239,14 +236,16 @@ def deep_swap_lines(
     drawn = _draws(description, swaps, replicas, trials, where, seed)
     moved = [_moved(p.numpy()) for p in drawn.values()]
     with bar("lines to swapped copies", replicas * len(swaps) * trials) as progress:
-        for r, s, t in np.ndindex(*shape):
-            own = {name: p[r, s, t] for name, p in drawn.items()}
+        for r in range(replicas):
             network = ensemble[r]
-            copy = permute(network, own, description)
-            away = [(copy.params[n] - p).double().square().sum() for n, p in network.params.items()]
-            distance[r, s, t] = float(torch.stack(away).sum().sqrt())
-            found["loss"][r, s, t], found["accuracy"][r, s, t] = _line(network, copy, x, y, alphas, loss)
-            progress.update()
+            lines = CopyLines(network, description, x, y, alphas, loss=loss)
+            for s, t in np.ndindex(*shape[1:]):
+                own = {name: p[r, s, t] for name, p in drawn.items()}
+                copy = permute(network, own, description)
+                away = [(copy.params[n] - p).double().square().sum() for n, p in network.params.items()]
+                distance[r, s, t] = float(torch.stack(away).sum().sqrt())
+                found["loss"][r, s, t], found["accuracy"][r, s, t] = lines(copy, own)
+                progress.update()
     return SwapLines(
         alphas=alphas,
         swaps=np.asarray(swaps, np.int64),
@@ -292,32 +291,6 @@ def _draws(
                 for name, count in zip(sets, counts, strict=True):
                     drawn[name][r, i, t] = tables[count][name][r, t]
     return drawn
-
-
-def _line(
-    start: Ensemble, end: Ensemble, x: Tensor, y: Tensor, alphas: Floats, loss: str | PerSample
-) -> tuple[Floats, Floats]:
-    """Evaluate the points between two networks, each an ensemble of one."""
-    bytes_each = sum(p.numel() * p.element_size() for p in start.params.values())
-    size = max(1, PIECE_BYTES // bytes_each)
-    values, shares = [], []
-    for weights in torch.from_numpy(alphas).to(start.device, start.dtype).split(size):
-        params, buffers = (
-            {name: _between(p, q[name], weights) for name, p in these.items()}
-            for these, q in ((start.params, end.params), (start.buffers, end.buffers))
-        )
-        found = evaluate(Ensemble(start.model, params, buffers), x, y, loss=loss)
-        assert isinstance(found.loss, np.ndarray)
-        values.append(found.loss)
-        shares.append(found.accuracy)
-    return np.concatenate(values), np.concatenate(shares)
-
-
-def _between(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
-    """Return ``(1 - w) first + w second`` for each weight, ``(A, ...)``; counts stay those of the first."""
-    if not first.is_floating_point():
-        return first.expand(len(weights), *first.shape[1:])
-    return torch.lerp(first, second, weights.reshape(-1, *[1] * (first.ndim - 1)))
 
 
 def _squares(vectors: Tensor) -> Floats:
