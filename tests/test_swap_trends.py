@@ -32,6 +32,11 @@ def test_a_function_of_the_share_collapses_and_another_does_not() -> None:
     assert np.isnan(swap_trends.log_collapse_ratio(law(1.0, 1.0), [64, 100, 130], SWAPS)).all()
 
 
+def test_change_from_the_first_condition_to_the_last() -> None:
+    assert np.allclose(swap_trends.log_change(law(1.5, 2.0)), -2 * np.log(4))
+    assert np.isneginf(swap_trends.log_change([[[1.0, 1.0]], [[0.0, 0.0]]])).all()
+
+
 def test_falling_steps_are_counted_and_noise_is_not() -> None:
     generator = np.random.default_rng(0)
     curve = np.array([0.0, 1.0, 2.0, 1.0, 3.0])

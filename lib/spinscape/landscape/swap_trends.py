@@ -88,6 +88,19 @@ def log_collapse_ratio(barriers: ArrayLike, widths: ArrayLike, swaps: ArrayLike)
     return np.mean(ratios, axis=0) if ratios else np.full(values.shape[1], np.nan)
 
 
+def log_change(barriers: ArrayLike) -> Floats:
+    """Return the logarithm of the barriers' sum under the last condition over that under the first, ``(R,)``.
+
+    Parameters
+    ----------
+    barriers
+        ``(W, R, S)``: ordered conditions, such as widths, by networks by numbers of swaps; sums run over S.
+    """
+    sums = np.asarray(barriers, float).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.log(sums[-1] / sums[0])
+
+
 def exponents(barriers: ArrayLike, widths: ArrayLike, swaps: ArrayLike) -> Floats:
     """Fit ``barrier ~ S^a M^-b`` by least squares of logarithms over all S > 0.
 
