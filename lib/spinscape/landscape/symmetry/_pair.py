@@ -119,7 +119,7 @@ class Pair:
                     value = reorder(value, touch.axis, orders[touch.units])
             left.append(rows(self.a[axis.name], axis, units.size))
             right.append(rows(value, axis, units.size))
-        ours, theirs = (torch.nn.functional.normalize(torch.cat(side, 1), dim=1) for side in (left, right))
+        ours, theirs = (directions(torch.cat(side, 1)) for side in (left, right))
         return ours @ theirs.T
 
     def local(self, units: Units, orders: Orders) -> float:
@@ -143,6 +143,15 @@ class Pair:
         for touch in self.touches.get(name, []):
             value = reorder(value, touch.axis, orders[touch.units])
         return value
+
+
+def directions(vectors: Tensor) -> Tensor:
+    """Scale each row to norm 1; rows of zeros stay."""
+    # Largest entries first: squares of the weights themselves may overflow or vanish.
+    for order in (torch.inf, 2):
+        length = torch.linalg.vector_norm(vectors, order, dim=1, keepdim=True)
+        vectors = vectors / torch.where(length > 0, length, 1.0)
+    return vectors
 
 
 def rows(value: Tensor, axis: Axis, size: int) -> Tensor:

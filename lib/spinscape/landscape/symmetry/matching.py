@@ -27,7 +27,7 @@ from torch import Tensor
 from spinscape import progress
 from spinscape.landscape.steps import STARTS, generator
 from spinscape.landscape.symmetry._pair import Orders, Pair, assignment
-from spinscape.landscape.symmetry.permutations import Permutations, fitting
+from spinscape.landscape.symmetry.permutations import Permutations, at_least, fitting
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Description, Units
 
@@ -60,8 +60,7 @@ class Search:
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
-        if not isinstance(self.restarts, int) or self.restarts < 0:
-            raise ValueError(f"restarts must be a whole number of at least 0, not {self.restarts!r}")
+        at_least("restarts", self.restarts, 0)
         generator(self.seed, STARTS)
 
 
@@ -92,7 +91,8 @@ class Matching:
         Passes over the sets, until a pass changed nothing, of the start that was kept, ``(R,)``;
         0 for a layerwise matching.
     kept
-        The start that was kept, ``(R,)``: 0 for the first, k for restart k.
+        The start that was kept, ``(R,)``: 0 for the first, k for restart k, -1 for the identity, which is
+        tried where all others end below it.
     """
 
     permutations: Permutations
@@ -248,7 +248,11 @@ def look(pair: Pair, search: Search, *which: int) -> Found:
             begin = layerwise(pair)
         orders, sweeps = descend(pair, begin, source if search.sequence == "random" else None)
         found.append(Found(orders, pair.objective(orders), before, sweeps, k))
-    return max(found, key=lambda one: one.objective)
+    best = max(found, key=lambda one: one.objective)
+    if best.objective < before:
+        orders, sweeps = descend(pair, still)
+        best = Found(orders, pair.objective(orders), before, sweeps, -1)
+    return best
 
 
 def layerwise(pair: Pair) -> Orders:

@@ -21,7 +21,7 @@ from spinscape import progress
 from spinscape.landscape.steps import NOISE, PLANTED, draw, generator
 from spinscape.landscape.symmetry._pair import Orders, Pair, rows
 from spinscape.landscape.symmetry.matching import Search, check_finite, look
-from spinscape.landscape.symmetry.permutations import fitting
+from spinscape.landscape.symmetry.permutations import at_least, fitting
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Description
 
@@ -108,8 +108,7 @@ def recovery(
     levels = np.array(noise, dtype=np.float64).reshape(-1)
     if not len(levels) or not (np.isfinite(levels) & (levels >= 0)).all():
         raise ValueError(f"noise must list finite levels of at least 0, not {noise!r}")
-    if not isinstance(trials, int) or trials < 1:
-        raise ValueError(f"trials must be a whole number of at least 1, not {trials!r}")
+    at_least("trials", trials, 1)
     searches = _searches(methods, seed)
     shape = (len(searches), len(levels), trials)
     exact, by_set = np.zeros(shape, bool), np.zeros((*shape, len(description.units)))

@@ -1,0 +1,161 @@
+"""Ensembles with their permutation symmetry removed, and distances modulo permutations."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from spinscape.landscape.symmetry.alignment import align, barycentre, quotient_distances
+from spinscape.landscape.symmetry.matching import inner_product, match
+from spinscape.landscape.symmetry.permutations import permute, random_permutations
+from spinscape.networks.ensemble import Ensemble, outputs
+from spinscape.networks.models import mlp
+from spinscape.networks.residual_net import resnet18
+from symmetric import randomised
+
+
+def copies(model: torch.nn.Module, count: int, noise: float = 0.0) -> Ensemble:
+    """Permuted copies of one network, with noise."""
+    one = randomised(model, 1)
+    g = torch.Generator().manual_seed(4)
+    many = permute(one, random_permutations(one, replicas=count, seed=5))
+    for value in many.params.values():
+        value += noise * value.std() * torch.randn(value.shape, generator=g, dtype=value.dtype)
+    return many
+
+
+def between(a: Ensemble, b: Ensemble) -> np.ndarray:
+    return (a.flat()[:, None] - b.flat()).norm(dim=2).numpy()
+
+
+def same(a: Ensemble, b: Ensemble) -> bool:
+    pairs = [(a.params, b.params), (a.buffers, b.buffers)]
+    return all(torch.equal(one[name], two[name]) for one, two in pairs for name in one)
+
+
+@pytest.mark.parametrize(
+    "model", [mlp([6, 7, 3]), mlp([6, 7, 5, 3], batch_norm=True), resnet18(width=2)], ids=["1", "2", "ResNet"]
+)
+def test_copies_are_laid_on_the_reference(model: torch.nn.Module) -> None:
+    ensemble = copies(model, 4)
+    for reference, target in ((2, ensemble[2]), (ensemble[1], ensemble[1])):
+        aligned = align(ensemble, reference)
+        assert all(same(aligned.ensemble[r], target) for r in range(4))
+        assert same(aligned.ensemble, permute(ensemble, aligned.permutations))
+        assert same(aligned.reference, target)
+        assert (aligned.distances == 0).all()
+        assert aligned.spread[1] == pytest.approx(0, abs=1e-25)
+        assert aligned.spread[0] > 0.1
+
+
+def test_what_is_returned_of_an_alignment() -> None:
+    ensemble = randomised(mlp([6, 7, 5, 3]), 5)
+    aligned = align(ensemble, 1, start="identity")
+    found = match(ensemble[1], ensemble, start="identity")
+    assert (aligned.objective == found.objective).all()
+    assert aligned.before == pytest.approx(between(ensemble[1], ensemble)[0])
+    assert aligned.distances == pytest.approx(between(ensemble[1], aligned.ensemble)[0])
+    assert (aligned.distances <= aligned.before).all()
+    assert aligned.before[1] == aligned.distances[1] == 0
+    for value, which in zip(aligned.spread, (ensemble, aligned.ensemble), strict=True):
+        flat = which.flat()
+        assert value == pytest.approx(float((flat - flat.mean(0)).square().sum(1).mean()))
+    assert aligned.rounds == 1
+    x = torch.randn(9, 6, dtype=torch.float64)
+    assert torch.allclose(outputs(aligned.ensemble, x), outputs(ensemble, x), rtol=1e-10)
+
+
+def test_each_to_its_own_reference() -> None:
+    references = randomised(mlp([6, 7, 5, 3]), 3)
+    ensemble = permute(references, random_permutations(references, replicas=3, seed=1))
+    aligned = align(ensemble, references)
+    assert same(aligned.ensemble, references)
+    assert same(aligned.reference, references)
+
+
+def test_copies_meet_in_their_barycentre() -> None:
+    ensemble = copies(mlp([6, 7, 5, 3], batch_norm=True), 6)
+    aligned = align(ensemble, "barycentre")
+    assert all(same(aligned.ensemble[r], ensemble[0]) for r in range(6))
+    assert aligned.spread[-1] == pytest.approx(0, abs=1e-25)
+    assert aligned.rounds == 1
+
+
+@pytest.mark.parametrize("noise", [0.5, 2.0])
+def test_the_barycentre_draws_networks_together(noise: float) -> None:
+    ensemble = copies(mlp([6, 12, 10, 3]), 8, noise)
+    aligned = align(ensemble, "barycentre")
+    assert len(aligned.spread) == aligned.rounds + 2
+    assert aligned.rounds < 50
+    assert (np.diff(aligned.spread[1:]) <= 1e-12).all()
+    assert aligned.spread[-1] < align(ensemble, 0).spread[1] or noise < 1
+    assert same(aligned.ensemble, permute(ensemble, aligned.permutations))
+    mean = aligned.ensemble.flat().mean(0)
+    assert torch.allclose(aligned.reference.flat()[0], mean)
+    assert aligned.distances == pytest.approx((aligned.ensemble.flat() - mean).norm(dim=1).numpy())
+    assert aligned.spread[-1] == pytest.approx(float((aligned.distances**2).mean()))
+    assert aligned.objective == pytest.approx(inner_product(aligned.reference, aligned.ensemble))
+
+
+def test_no_network_can_move_closer_to_the_mean_of_the_others() -> None:
+    ensemble = copies(mlp([6, 12, 3]), 5, 1.0)
+    placed = align(ensemble, "barycentre").ensemble
+    for r in range(5):
+        others = barycentre(placed[[k for k in range(5) if k != r]])
+        found = match(others, placed[r])
+        assert found.objective == pytest.approx(found.before, rel=1e-12)
+
+
+def test_quotient_distances_of_one_hidden_layer_are_those_of_orbits() -> None:
+    ensemble, others = randomised(mlp([3, 4, 2]), 3, seed=1), randomised(mlp([3, 4, 2]), 2, seed=2)
+    every = torch.tensor(list(itertools.permutations(range(4))))
+    found = quotient_distances(ensemble, others)
+    assert found.raw == pytest.approx(between(ensemble, others))
+    for i, j in np.ndindex(3, 2):
+        orbit = permute(others[j], {"layer1": every})
+        assert found.matched[i, j] == pytest.approx(between(ensemble[i], orbit).min(), rel=1e-12)
+
+
+def test_quotient_distances_within_an_ensemble() -> None:
+    ensemble = randomised(mlp([6, 7, 5, 3]), 4)
+    found = quotient_distances(ensemble)
+    both = quotient_distances(ensemble, ensemble, start="identity")
+    assert found.raw == pytest.approx(between(ensemble, ensemble))
+    for matrix in (found.raw, found.matched):
+        assert (matrix == matrix.T).all()
+        assert (np.diag(matrix) == 0).all()
+    assert (found.matched <= found.raw).all()
+    assert (both.matched <= both.raw).all()
+
+
+def test_quotient_distance_of_copies_is_zero() -> None:
+    found = quotient_distances(copies(mlp([6, 7, 5, 3]), 3))
+    assert (found.matched == 0).all()
+    assert found.raw[0, 1] > 1
+
+
+def test_options_and_references_are_checked() -> None:
+    ensemble = randomised(mlp([6, 7, 5, 3]), 3)
+    with pytest.raises(
+        ValueError, match="reference must be an index, an ensemble or 'barycentre', not 'mean'"
+    ):
+        align(ensemble, "mean")
+    with pytest.raises(IndexError, match="replica 3 is out of range"):
+        align(ensemble, 3)
+    with pytest.raises(ValueError, match=r"layer1\.weight has shape"):
+        align(ensemble, randomised(mlp([6, 8, 5, 3]), 1))
+    with pytest.raises(ValueError, match=r"layer3\.weight has shape \(3, 5\) in a and \(2, 5\) in b"):
+        quotient_distances(ensemble, randomised(mlp([6, 7, 5, 2]), 1))
+    with pytest.raises(ValueError, match="method must be one of"):
+        quotient_distances(ensemble, method="best")
+    with pytest.raises(TypeError, match="direction"):
+        quotient_distances(ensemble, direction="up")
+    ensemble.params["layer1.bias"][2, 0] = torch.nan
+    for call in (align, quotient_distances):
+        with pytest.raises(
+            ValueError, match=r"layer1\.bias of network 2 of . has entries that are not finite"
+        ):
+            call(ensemble)
