@@ -19,7 +19,16 @@ from spinscape.companion import ledger
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "tiny" / "html"
-PAGES = ["intro", "spin_glass_theory", "critical_points", "random_walks", "ledger", "status", "bibliography"]
+PAGES = [
+    "intro",
+    "spin_glass_theory",
+    "critical_points",
+    "random_walks",
+    "permutation_symmetry",
+    "ledger",
+    "status",
+    "bibliography",
+]
 OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
