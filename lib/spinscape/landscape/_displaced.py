@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spinscape.networks.device import keep_heap
 from spinscape.networks.forward import ELEMENTWISE
 from spinscape.networks.losses import PerSample, correct, resolve_loss
 
@@ -32,7 +33,7 @@ SILENT = (nn.Flatten, nn.Identity, nn.Dropout)
 LEAST = 32
 """Samples in a block, at least; blocks hold multiples of it."""
 
-BLOCK_BYTES = 2**18
+BLOCK_BYTES = 2**20
 """Outputs of the points of a line for a block of samples, and likewise hidden units, on a CPU."""
 
 DEVICE_BYTES = 2**27
@@ -116,6 +117,14 @@ def links(before: Ints, after: Ints, like: Tensor) -> Links:
     return Links(units.to(like.device), partners.to(like.device), signs.to(like))
 
 
+class Part(NamedTuple):
+    """Some points ``(A, 1, 1)`` of lines: steps by trial and permutation, and sums ``(2, T, S, A)``."""
+
+    chains: list[list[tuple[int, Links]]]
+    weights: Tensor
+    totals: Tensor
+
+
 class Lines:
     """Losses of one network on the lines to its permuted copies.
 
@@ -140,6 +149,7 @@ class Lines:
         *,
         loss: str | PerSample = "cross_entropy",
     ) -> None:
+        keep_heap()
         self.network, self.x, self.y, self.alphas = network, x, y, alphas
         self.rows = network.readout.T.contiguous()
         self.loss = resolve_loss(loss)
@@ -164,51 +174,47 @@ class Lines:
         half = -(-len(self.alphas) // 2)
         twice = np.take_along_axis(permutations, permutations, axis=2)
         mirrored = (twice == np.arange(width)).all(2)
-        loss, hits = (np.empty((trials, steps, len(self.alphas))) for _ in range(2))
-        own = [np.arange(steps)] * trials
-        loss[..., :half], hits[..., :half] = self._part(permutations, own, self.alphas[:half])
-        rest = self.alphas[half:]
-        for values in (loss, hits):
-            values[..., half:] = values[..., len(rest) - 1 :: -1] if len(rest) else 0
-        if not mirrored.all() and len(rest):
-            own = [np.flatnonzero(~row) for row in mirrored]
-            for values, found in zip((loss, hits), self._part(permutations, own, rest), strict=True):
-                values[..., half:][~mirrored] = found[~mirrored]
+        first, second = self.alphas[:half], self.alphas[half:]
+        parts = [self._part(permutations, np.ones_like(mirrored), first)]
+        if len(second) and not mirrored.all():
+            parts.append(self._part(permutations, ~mirrored, second))
+        size = max(LEAST, self.budget // (half * len(self.network.offset)) // LEAST * LEAST)
+        for start in range(0, len(self.x), size):
+            self._block(slice(start, start + size), parts)
+        found = np.empty((2, trials, steps, len(self.alphas)))
+        found[..., :half] = parts[0].totals.cpu().numpy() / len(self.x)
+        found[..., half:] = found[..., : len(second)][..., ::-1]
+        if len(parts) > 1:
+            found[..., half:][:, ~mirrored] = parts[1].totals.cpu().numpy()[:, ~mirrored] / len(self.x)
+        loss, hits = found
         return loss, np.where(self.labels & ~np.isnan(loss), hits, np.nan)
 
-    def _part(self, permutations: Ints, own: list[Ints], alphas: Floats) -> tuple[Floats, Floats]:
-        """Evaluate the chosen permutations of every trial at some of the points."""
-        trials, steps, width = permutations.shape
+    def _part(self, permutations: Ints, chosen: NDArray[np.bool_], alphas: Floats) -> Part:
+        """Prepare the chosen permutations ``(T, S)`` at some of the points."""
         chains = []
-        for table, chosen in zip(permutations, own, strict=True):
-            chain = [np.arange(width), *table[chosen]]
-            chains.append(
-                [(s, links(a, b, self.x)) for s, (a, b) in zip(chosen, pairwise(chain), strict=True)]
-            )
-        shape = (trials, steps, len(alphas))
-        totals = torch.zeros((2, *shape), dtype=torch.float64, device=self.x.device)
-        weights = torch.from_numpy(alphas).to(self.x)[:, None, None]
-        size = max(LEAST, self.budget // (len(alphas) * len(self.network.offset)) // LEAST * LEAST)
-        for first in range(0, len(self.x), size):
-            self._block(slice(first, first + size), chains, weights, totals)
-        loss, hits = (totals / len(self.x)).cpu().numpy()
-        return loss, hits
+        for table, own in zip(permutations, chosen, strict=True):
+            chain = [np.arange(table.shape[1]), *table[own]]
+            steps = [links(before, after, self.x) for before, after in pairwise(chain)]
+            chains.append(list(zip(np.flatnonzero(own).tolist(), steps, strict=True)))
+        shape = (2, *chosen.shape, len(alphas))
+        totals = torch.zeros(shape, dtype=torch.float64, device=self.x.device)
+        return Part(chains, torch.from_numpy(alphas).to(self.x)[:, None, None], totals)
 
-    def _block(
-        self, rows: slice, chains: list[list[tuple[int, Links]]], weights: Tensor, totals: Tensor
-    ) -> None:
+    def _block(self, rows: slice, parts: list[Part]) -> None:
+        """Add what a block of samples contributes."""
         network, y = self.network, self.y[rows]
         z = network.hidden(self.x[rows])
         base = torch.addmm(network.offset[:, None], network.readout, network.phi(z.clone()))
-        outputs = base.new_empty(len(weights), *base.shape)
-        for t, chain in enumerate(chains):
-            outputs.copy_(base.expand_as(outputs))
-            for s, step in chain:
-                self._add(outputs, z, step, weights)
-                values, hits = self._losses(outputs, y)
-                totals[0, t, s] += values.sum(1, dtype=torch.float64)
-                if hits is not None:
-                    totals[1, t, s] += hits.sum(1)
+        for chains, weights, totals in parts:
+            outputs = base.new_empty(len(weights), *base.shape)
+            for t, chain in enumerate(chains):
+                outputs.copy_(base.expand_as(outputs))
+                for s, step in chain:
+                    self._add(outputs, z, step, weights)
+                    values, hits = self._losses(outputs, y)
+                    totals[0, t, s] += values.sum(1, dtype=torch.float64)
+                    if hits is not None:
+                        totals[1, t, s] += hits.sum(1)
 
     def _add(self, outputs: Tensor, z: Tensor, step: Links, weights: Tensor) -> None:
         """Add the terms of links to outputs ``(A, C, B)``."""
