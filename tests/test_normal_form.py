@@ -24,6 +24,7 @@ from spinscape.landscape.symmetry import (
 from spinscape.networks.ensemble import Ensemble, outputs
 from spinscape.networks.folding import fold
 from spinscape.networks.models import mlp
+from spinscape.networks.residual_net import resnet18
 from spinscape.networks.units import Axis, Description, Units, describe
 
 STREAMS = [name for name in ARCHITECTURES if "skip" in name or "resnet" in name]
@@ -82,22 +83,30 @@ def test_the_function_stays(name: str, trained: bool, dead: bool) -> None:
             assert torch.equal(classes, f.argmax(-1))
 
 
+@pytest.mark.parametrize("dead", [False, True], ids=["alive", "dead"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_units_lie_on_spheres(name: str, bias: bool) -> None:
-    form = normalize(networks(name), bias=bias)
+def test_units_lie_on_spheres(name: str, bias: bool, dead: bool) -> None:
+    ensemble = with_dead_units(networks(name)) if dead else networks(name)
+    form = normalize(ensemble, bias=bias)
     description = describe(form.ensemble.model)
     for units in description.units:
-        assert np.allclose(row_norms(form.ensemble, units, bias), 1, rtol=1e-5)
+        norms = row_norms(form.ensemble, units, bias)
+        # Unit 0 has a bias only, unit 1 nothing, unit 2 what a batch norm with gamma = 0 leaves.
+        assert np.allclose(norms[:, 3 * dead :], 1, rtol=1e-5)
+        if dead:
+            assert (norms[:, 1] == 0).all()
+            assert (form.norms[units.name][:, 1] == 1).all()
     last = [form.ensemble.params[n] for n in description.outputs if bias or "weight" in n]
     total = torch.cat([value.flatten(1) for value in last], dim=1).norm(dim=1)
     assert torch.allclose(total, torch.ones(2).double())
 
 
+@pytest.mark.parametrize("dead", [False, True], ids=["alive", "dead"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_rescaled_and_permuted_copies_share_the_form(name: str, bias: bool) -> None:
-    ensemble = fold(networks(name))
+def test_rescaled_and_permuted_copies_share_the_form(name: str, bias: bool, dead: bool) -> None:
+    ensemble = fold(with_dead_units(networks(name)) if dead else networks(name))
     p = random_permutations(ensemble, replicas=2, seed=1)
     moved = permute(rescale(ensemble, random_scales(ensemble, replicas=2, spread=2, seed=3)), p)
     assert largest_difference(moved, permute(ensemble, p)) > 0.1
@@ -175,13 +184,21 @@ def test_by_hand() -> None:
     assert form.norms["layer1"].tolist() == [[2.5, 1.0]]
     assert torch.allclose(form.ensemble.params["layer1.weight"][0, 0], torch.tensor([0.8, 0.0]).double())
     assert form.ensemble.params["layer1.weight"][0, 1].tolist() == [0, 0]
-    assert form.ensemble.params["layer2.weight"].tolist() == [[[10.0, 7.0]]]
+    assert form.ensemble.params["layer2.weight"].tolist() == [[[10.0, 0.0]]]
     assert form.ensemble.params["layer2.bias"].tolist() == [[-3.0]]
     without = normalize(ensemble, bias=False)
     assert without.norms["layer1"].tolist() == [[2.0, 1.0]]
     assert without.ensemble.params["layer1.bias"].tolist() == [[0.75, 0.0]]
-    assert without.output_scale.item() == pytest.approx((64 + 49) ** 0.5)
-    assert without.ensemble.params["layer2.bias"].item() == pytest.approx(-3 / (64 + 49) ** 0.5)
+    assert without.output_scale.item() == 8
+    assert without.ensemble.params["layer2.bias"].item() == pytest.approx(-3 / 8)
+
+
+def test_numbers_whose_squares_are_no_numbers() -> None:
+    ensemble = networks("one layer")
+    tiny, huge = ([[1e-200] * 7] * 2, [[1e200] * 7] * 2)
+    for scales in (tiny, huge):
+        form = normalize(rescale(ensemble, {"layer1": scales}))
+        assert largest_difference(form.ensemble, normalize(ensemble).ensemble) < 1e-12
 
 
 def test_single_precision_and_outputs_that_are_zero() -> None:
@@ -250,6 +267,18 @@ def _all_writers(ensemble: Ensemble, description: Description, units: Units) -> 
         norms = row_norms(ensemble, whole, True).double()
         ensemble = rescale(ensemble, {units.name: 1 / norms})
     return bool(((norms - 1).abs() < 1e-2).all())
+
+
+def test_gain_at_initialisation() -> None:
+    """Squares of 3 x 3 kernels sum to 1/3 and 2 on average over what they read, twice per later block."""
+    torch.manual_seed(0)
+    nets = [resnet18(3, 10, width=24) for _ in range(2)]
+    for module in nets[1].modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    for stream, gain in stream_gain(Ensemble.from_modules(nets)).items():
+        blocks = 2 if stream == "stage1" else 1
+        assert gain == pytest.approx([blocks / 9, 4 * blocks], rel=0.1)
 
 
 def test_chains_have_no_streams() -> None:

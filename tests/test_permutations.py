@@ -201,6 +201,8 @@ def test_what_cannot_be_swapped_is_refused(arguments: dict, words: str) -> None:
 def test_copies_that_cannot_fit_are_refused() -> None:
     with pytest.raises(MemoryError, match="trials must be at most"):
         swap(networks([2, 3, 4]), 0, trials=10**13)
+    with pytest.raises(MemoryError, match="permutations must be at most"):
+        permute(networks([100, 3, 10**5], 1), {"layer1": torch.arange(3).repeat(10**6, 1)})
 
 
 def test_a_model_without_description_is_refused() -> None:

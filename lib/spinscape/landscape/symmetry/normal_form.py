@@ -26,6 +26,12 @@ from spinscape.landscape.symmetry.scaling import (
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Axis, Description, Units
 
+_ENTRIES = 2**24
+"""Numbers that are turned into double precision at once."""
+
+_SMALL = 1e-140
+"""Norms above keep their digits when squares are summed."""
+
 
 @dataclass(frozen=True)
 class NormalForm:
@@ -38,7 +44,8 @@ class NormalForm:
     output_scale
         What their outputs are to be multiplied with to give those of the original, ``(R,)``.
     norms
-        By set, the factor that each unit's incoming weights were divided by, ``(R, size)``.
+        By set, the number that each unit's incoming weights were divided by, ``(R, size)``; 1 for units that
+        nothing writes.
     """
 
     ensemble: Ensemble
@@ -87,7 +94,9 @@ def normalize(
     Where a unit's norm is 0 its factor comes from the next of these that is not: with ``bias=False`` its
     bias; in a residual stream the later layers in their order, restricted to the channels that earlier ones
     write.
-    A unit that nothing writes stays as it is, and its outgoing weights with it.
+    A unit that nothing writes is 0 for every input and stays as it is.
+    Its outgoing weights have no effect and no scale, and become 0: otherwise they would count in the norms of
+    the units that read them, and rescaled copies would differ.
     """
     if output not in ("global", "keep"):
         raise ValueError(f'output must be "global" or "keep", not {output!r}')
@@ -96,9 +105,11 @@ def normalize(
         check_kind(units, POSITIVE, "normal form needs activations that commute with positive factors")
     params, norms = dict(ensemble.params), Tensors()
     for units in _forward(description):
-        norm = _norm_of_units(params, description, units, bias, set(norms)).to(ensemble.dtype)
-        norms[units.name] = norm.where(norm >= torch.finfo(ensemble.dtype).tiny, 1)
+        norm = _norm_of_units(params, description, units, bias, set(norms))
+        narrow = norm.to(ensemble.dtype)
+        norms[units.name] = narrow.where(narrow >= torch.finfo(ensemble.dtype).tiny, 1)
         scale(params, units, norms[units.name].reciprocal())
+        _cut(params, units, norm > 0)
     factor = torch.ones(ensemble.replicas, dtype=ensemble.dtype, device=ensemble.device)
     if output == "global":
         if not description.outputs:
@@ -137,6 +148,9 @@ def stream_gain(ensemble: Ensemble, description: Description | None = None) -> d
     K to pairs of later layers: ``K_ic = sum_j V_ij^2 W_jc^2``, squares summed over the kernel.
     There is a solution for every a only if the spectral radius of K is below 1.
     It does not change when units are rescaled or permuted.
+
+    At He's initialisation (variance 2 / fan out) every block after the first adds 4 to it, at PyTorch's 1/9,
+    before batch norms have seen data; afterwards, and in training, it lies on either side of 1.
     """
     ensemble, description = folded(ensemble, description)
     readers = _readers(description)
@@ -219,17 +233,36 @@ def _norm_of_units(
 
 def _joint(parts: list[tuple[bool, Tensor]], bias: bool) -> Tensor:
     """Return the norm of several vectors, of weights and (True) biases; 0 of weights counts the biases."""
-    whole = torch.stack([norm for _, norm in parts]).square().sum(0).sqrt()
+    whole = _length_of_rows(torch.stack([norm for _, norm in parts], -1))
     weights = [norm for is_bias, norm in parts if not is_bias]
     if bias or not weights:
         return whole
-    alone = torch.stack(weights).square().sum(0).sqrt()
+    alone = _length_of_rows(torch.stack(weights, -1))
     return alone.where(alone > 0, whole)
 
 
 def _length(value: Tensor, first: int = 1) -> Tensor:
-    """Return Euclidean norms over the axes from `first` on, in double precision."""
-    return torch.linalg.vector_norm(value.flatten(first), dim=first, dtype=torch.float64)
+    """Return Euclidean norms over the axes from `first` on, in double precision; 0 only of zeros."""
+    flat = value.flatten(first)
+    rows = max(1, _ENTRIES // max(1, flat[0].numel()))
+    return torch.cat([_length_of_rows(part) for part in flat.split(rows)])
+
+
+def _length_of_rows(rows: Tensor) -> Tensor:
+    length = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
+    if bool(((length > _SMALL) & length.isfinite()).all()):
+        return length
+    # Squares may have left the range of numbers.
+    largest = rows.double().abs().amax(-1, keepdim=True)
+    parts = rows / largest.where(largest > 0, 1)
+    return largest[..., 0] * torch.linalg.vector_norm(parts, dim=-1)
+
+
+def _cut(params: Tensors, units: Units, alive: Tensor) -> None:
+    """Set weights that read dead units to 0, in a dict."""
+    if not bool(alive.all()):
+        for axis in units.outgoing:
+            params[axis.name] = params[axis.name] * along(params[axis.name], axis, alive)
 
 
 def _by_units(square: Tensor, writes: Axis, reads: Axis) -> Tensor:

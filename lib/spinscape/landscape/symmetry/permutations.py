@@ -159,6 +159,8 @@ def permute(
     ------
     ValueError
         If a set is unknown, or something is not a permutation or has the wrong shape.
+    MemoryError
+        If the permuted copies of one network do not fit in memory; it tells how many do.
 
     Examples
     --------
@@ -171,6 +173,8 @@ def permute(
     description = fitting(ensemble, description)
     given = check_permutations(permutations, description, ensemble.replicas)
     rows = max([ensemble.replicas, *(len(p) for p in given.values())])
+    if rows > ensemble.replicas:
+        check_memory(ensemble, "permutations", rows)
     wanted: dict[str, list[tuple[Axis, Tensor]]] = {}
     for units in description.units:
         if units.name in given:
@@ -255,7 +259,7 @@ def swap(
     """
     description = description_of(ensemble)
     at_least("trials", trials, 1)
-    _check_memory(ensemble, description, trials)
+    check_memory(ensemble, "trials", trials)
     permutations = random_swaps(
         description,
         swaps,
@@ -382,14 +386,14 @@ def at_least(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
-def _check_memory(ensemble: Ensemble, description: Description, trials: int) -> None:
+def check_memory(ensemble: Ensemble, what: str, each: int) -> None:
+    """Refuse copies that do not fit in memory, `each` of them of every network."""
     tensors = [*ensemble.params.values(), *ensemble.buffers.values()]
-    # The copies, the permuted ones beside them, and the permutations.
-    each = 2 * sum(value.numel() * value.element_size() for value in tensors)
-    each += 16 * ensemble.replicas * sum(units.size for units in description.units)
+    # What is copied, and a reordered copy beside it.
+    size = 2 * sum(value.numel() * value.element_size() for value in tensors)
     there = available_bytes(ensemble.device)
-    if each * trials > there:
+    if size * each > there:
         raise MemoryError(
-            f"{trials} trials of {ensemble.replicas} networks take {each * trials / 2**30:.3g} GiB, "
-            f"more than there is: trials must be at most {int(there / each)}"
+            f"{each} {what} of {ensemble.replicas} networks take {size * each / 2**30:.3g} GiB, more than "
+            f"there is: {what} must be at most {int(there / size)}"
         )

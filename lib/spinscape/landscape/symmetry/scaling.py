@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from spinscape.landscape.steps import SCALES, SIGNS, generator
-from spinscape.landscape.symmetry.permutations import at_least, description_of, fitting
+from spinscape.landscape.symmetry.permutations import at_least, check_memory, description_of, fitting
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.folding import fold
 from spinscape.networks.units import Axis, Description, Units
@@ -143,6 +143,7 @@ def _multiply(
             raise ValueError(f"{what} of {name!r} must have 1 or {rows} rows, not {len(factor)}")
         factors[name] = factor
     if rows != ensemble.replicas:
+        check_memory(ensemble, what, rows)
         ensemble = ensemble[[0] * rows]
     params = dict(ensemble.params)
     for name, factor in factors.items():
@@ -186,5 +187,10 @@ def check_kind(units: Units, kinds: tuple[str, ...], what: str) -> None:
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
     """Refuse infinities and NaN, by name."""
     for name, value in tensors.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
+        # The extremes are NaN if anything is.
+        if (
+            value.is_floating_point()
+            and value.numel()
+            and not bool(torch.stack(value.aminmax()).isfinite().all())
+        ):
             raise ValueError(f"{what} {name!r}")
