@@ -174,6 +174,18 @@ def test_descent_ends_where_no_single_set_gains(name: str, start: str) -> None:
         assert gains[np.arange(units.size), now[units.name]].sum() == pytest.approx(best, rel=1e-9)
 
 
+def test_descent_of_a_quadratic_set_never_falls() -> None:
+    a, b = (networks(mlp([3, 8, 8, 8, 2], skip=True), 100, seed) for seed in (1, 2))
+    moved = 0
+    for r in range(100):
+        pair = pair_of(a[r], b[r])
+        start = orders(pair, r)
+        end, _ = descend(pair, start)
+        assert pair.objective(end) >= pair.objective(start)
+        moved += pair.objective(end) > pair.objective(start)
+    assert moved > 50
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("options", [{}, {"start": "identity"}, {"sequence": "random"}], ids=str)
 def test_distance_never_grows(name: str, options: dict) -> None:

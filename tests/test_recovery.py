@@ -59,6 +59,18 @@ def test_descent_sees_outgoing_weights_and_layerwise_does_not() -> None:
     assert right["layerwise, then descent"] == right["descent"]
 
 
+def test_noise_is_in_units_of_each_parameter() -> None:
+    ensemble = randomised(mlp([6, 12, 10, 3]), 5)
+    params = dict(ensemble.params)
+    params["layer1.weight"], params["layer1.bias"] = 64 * params["layer1.weight"], 64 * params["layer1.bias"]
+    one, other = (
+        recovery(e, noise=[1.0], trials=20, methods=["layerwise"])
+        for e in (ensemble, Ensemble(ensemble.model, params))
+    )
+    assert 0.1 < one.right.mean() < 0.9
+    assert (one.by_set == other.by_set).all()
+
+
 def test_trials_do_not_depend_on_their_number_nor_on_levels() -> None:
     ensemble = randomised(mlp([6, 12, 10, 3]), 3)
     many, few = (recovery(ensemble, noise=[0.5, 1], trials=t, seed=2) for t in (9, 4))
