@@ -1,5 +1,12 @@
 """Symmetries of networks: permutations and rescalings of hidden units, found and removed."""
 
+from spinscape.landscape.symmetry.alignment import (
+    Aligned,
+    Distances,
+    align,
+    barycentre,
+    quotient_distances,
+)
 from spinscape.landscape.symmetry.group import (
     Exhaustion,
     GroupLaws,
@@ -9,6 +16,7 @@ from spinscape.landscape.symmetry.group import (
     log10_order,
     order,
 )
+from spinscape.landscape.symmetry.matching import Matching, inner_product, match
 from spinscape.landscape.symmetry.normal_form import NormalForm, normalize, stream_gain
 from spinscape.landscape.symmetry.permutations import (
     Permutations,
@@ -21,6 +29,7 @@ from spinscape.landscape.symmetry.permutations import (
     random_swaps,
     swap,
 )
+from spinscape.landscape.symmetry.recovery import Recovery, recovery
 from spinscape.landscape.symmetry.scaling import (
     flip_signs,
     random_scales,
@@ -29,26 +38,36 @@ from spinscape.landscape.symmetry.scaling import (
 )
 
 __all__ = [
+    "Aligned",
+    "Distances",
     "Exhaustion",
     "GroupLaws",
+    "Matching",
     "NormalForm",
     "Permutations",
+    "Recovery",
     "Swapped",
+    "align",
+    "barycentre",
     "compose",
     "enumerate_permutations",
     "exhaust",
     "flip_signs",
     "group_laws",
     "identity",
+    "inner_product",
     "inverse",
     "log10_order",
+    "match",
     "normalize",
     "order",
     "permute",
+    "quotient_distances",
     "random_permutations",
     "random_scales",
     "random_signs",
     "random_swaps",
+    "recovery",
     "rescale",
     "stream_gain",
     "swap",
