@@ -20,6 +20,14 @@ from spinscape.landscape.reordering import compare
 from spinscape.landscape.surfaces import surfaces
 from spinscape.landscape.swap_law import shrunk_loss
 from spinscape.landscape.swap_lines import deep_swap_lines, swap_lines
+from spinscape.landscape.symmetry import (
+    align,
+    match,
+    permute,
+    quotient_distances,
+    random_permutations,
+    recovery,
+)
 from spinscape.landscape.walks import random_walks
 from spinscape.networks import datasets
 from spinscape.networks.ensemble import Ensemble
@@ -118,3 +126,19 @@ def test_surfaces_agree(both, data) -> None:
     one, other = (surfaces(e, x, y, grid=5, planes=2, accuracy=True) for e in both)
     np.testing.assert_allclose(one.values, other.values, rtol=1e-9)
     np.testing.assert_array_equal(one.accuracy, other.accuracy)
+
+
+def test_matching_agrees() -> None:
+    torch.manual_seed(1)
+    here = Ensemble.from_modules([mlp([6, 300, 8, 3]) for _ in range(3)]).to(torch.float64)
+    there = here.to("cuda")
+    one, other = (match(e[0], e, sequence="random", restarts=1) for e in (here, there))
+    assert all(torch.equal(p, other.permutations[name]) for name, p in one.permutations.items())
+    assert other.objective == pytest.approx(one.objective, rel=1e-9)
+    for reference in (0, "barycentre"):
+        assert align(there, reference).distances == pytest.approx(align(here, reference).distances, abs=1e-9)
+    assert quotient_distances(there).matched == pytest.approx(quotient_distances(here).matched, abs=1e-9)
+    planted = permute(there[0], random_permutations(there, replicas=2))
+    assert match(there[0], planted).objective == pytest.approx(float(there.norms[0]) ** 2)
+    one, other = (recovery(e, noise=[0, 1], trials=3) for e in (here, there))
+    assert (one.exact == other.exact).all()
