@@ -146,8 +146,9 @@ def planted(trials: int) -> list[dict]:
 class Stream(nn.Module):
     """A residual stream that nothing but its biases ties to inputs and outputs.
 
-    The example of issue 8 of samuela/git-re-basin: two blocks of 50 hidden units on a stream of 30, normal
-    weights, the stream's ends permuted too, ones before and after it.
+    After the example of a user in issue 8 of samuela/git-re-basin, who counts 10 of 100 at these sizes and 80
+    of 100 at 3 and 5: two blocks of 50 hidden units on a stream of 30, normal weights and biases, the ends of
+    the stream permuted too, ones before and after it.
     """
 
     def __init__(self, stream: int = 30, hidden: int = 50) -> None:

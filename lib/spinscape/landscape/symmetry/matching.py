@@ -156,9 +156,10 @@ def match(
         R networks of the same model.
     method
         ``"descent"``: coordinate descent on the full inner product; an order is replaced only if that
-        gains, until no set gains. ``"layerwise"``: sets in forward order, each by the largest sum of
-        cosines between incoming vectors (weights and biases of the layers that open it), the sets before
-        it permuted already; outgoing weights are not looked at, so the distance may grow.
+        gains, until no set gains; with biases the distance never grows. ``"layerwise"``: sets in forward
+        order, each by the largest sum of cosines between incoming vectors (weights and biases of the
+        layers that open it), the sets before it permuted already; outgoing weights are not looked at, so
+        the distance may grow.
     start
         Where the descent starts: ``"layerwise"`` or ``"identity"``.
     sequence
