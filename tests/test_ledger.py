@@ -130,6 +130,34 @@ def test_partial_verdicts() -> None:
     assert "lacks one" in PREDICATES["walk-flat-then-plateau"](lacking, {}).reason
 
 
+def test_verdicts_on_depth_follow_the_evidence() -> None:
+    judge = PREDICATES["swap-barrier-falls-with-width"]
+    rows = EXAMPLES["swap-barrier-falls-with-width"][0]
+
+    def outcome(trend: tuple[float, float, float], change: tuple[float, float, float]) -> str:
+        spread = {
+            "trend_depth_total": Measurement(*trend),
+            "log_change_depth_total": Measurement(*change),
+        }
+        return judge(dict(rows) | spread, {}).outcome
+
+    assert outcome((-0.4, -0.7, -0.1), (-0.2, -0.4, -0.1)) == ledger.PARTLY
+    assert outcome((-0.9, -1.0, -0.8), (-0.2, -0.22, -0.18)) == ledger.PARTLY, (
+        "a surer fall is no less of one"
+    )
+    assert outcome((0.0, -0.3, 0.3), (0.0, -0.1, 0.1)) == ledger.SOURCE_WRONG
+    assert outcome((0.0, -0.3, 0.3), (0.0, -0.5, 0.5)) == ledger.NOT_TESTED
+    assert outcome((0.8, 0.6, 1.0), (0.9, 0.5, 1.3)) == ledger.SOURCE_WRONG
+
+
+def test_a_broken_symmetry_or_a_dead_control_does_not_pass() -> None:
+    judge, rows = PREDICATES["permutation-group-order"], dict(EXAMPLES["permutation-group-order"][0])
+    broken = rows | {"function_change": Measurement(0.5, 0.5, 0.5)}
+    dead = rows | {"control_change": Measurement(0.0, 0.0, 0.0)}
+    assert judge(broken, {}).outcome == ledger.NOT_REPRODUCED
+    assert judge(dead, {}).outcome == ledger.NOT_TESTED
+
+
 def test_every_written_chapter_has_all_its_predicates() -> None:
     written = {p.stem for p in (ROOT / "book").glob("*.md")}
     rows = {claim.id for claim in CLAIMS.values() if claim.chapter in written}

@@ -27,30 +27,40 @@ def peak_position(alphas: ArrayLike, loss: ArrayLike) -> Floats:
     return np.asarray(alphas, float)[curves.argmax(-1)]
 
 
-def falling_steps(barriers: ArrayLike) -> int:
-    """Count the steps from one condition to the next at which barriers fall.
+def falling_steps(barriers: ArrayLike) -> list[int]:
+    """Count the steps from one number of swaps to the next at which barriers fall, width by width.
 
-    One-sided paired t tests over networks, Holm's correction over the steps, 5%.
+    One-sided paired t tests over networks, Holm's correction over all steps at all widths, 5%.
 
     Parameters
     ----------
     barriers
-        ``(R, S)``: networks by ordered conditions.
+        ``(W, R, S)``: widths by networks by increasing numbers of swaps.
+
+    Returns
+    -------
+    list of int
+        One number per width.
 
     Raises
     ------
     ValueError
-        If there are fewer than two networks or conditions.
+        If there are fewer than two networks or numbers of swaps.
     """
     values = np.asarray(barriers, float)
-    if values.ndim != 2 or min(values.shape) < 2:
-        raise ValueError(f"barriers must have shape (R, S) with R, S >= 2, not {values.shape}")
-    steps = np.diff(values, axis=1).T
-    pvalues = [
-        float(stats.ttest_1samp(step, 0, alternative="less").pvalue) if np.ptp(step) else float(step[0] >= 0)
-        for step in steps
-    ]
-    return int((holm(pvalues) < SIGNIFICANT).sum())
+    if values.ndim != 3 or min(values.shape[1:]) < 2:
+        raise ValueError(f"barriers must have shape (W, R, S) with R, S >= 2, not {values.shape}")
+    steps = np.diff(values, axis=2).swapaxes(1, 2)
+    pvalues = [_falls(step) for step in steps.reshape(-1, values.shape[1])]
+    falls = (holm(pvalues) < SIGNIFICANT).reshape(steps.shape[:2])
+    return [int(count) for count in falls.sum(1)]
+
+
+def _falls(step: Floats) -> float:
+    """P value of a t test that a mean is negative; 1 or 0 where all values are equal."""
+    if np.ptp(step) == 0:
+        return float(step[0] >= 0)
+    return float(stats.ttest_1samp(step, 0, alternative="less").pvalue)
 
 
 def log_collapse_ratio(barriers: ArrayLike, widths: ArrayLike, swaps: ArrayLike) -> Floats:

@@ -4,35 +4,43 @@ Identities hold or fail up to rounding: outputs in double precision may differ b
 What is measured on trained networks has to lie on one side of its threshold with its whole interval, over
 networks of one seed each.
 
-- The bound on the group holds when sampled elements obey the laws of a group, preserve the function, and all
-  elements of a tiny network are different and preserve it too; rescaling and sign flips have to preserve it
-  as further elements.
-  A control has to fail: exchanging two weights of one unit, which the proof says is no element, has to change
-  the function.
+- The bound on the group holds when sampled elements obey the laws of a group and preserve the function, and
+  all elements of a tiny network are different and preserve it too; if one of these fails, it does not hold.
+  Rescaling and sign flips have to preserve the function as further elements.
+  Where a control, exchanging two weights of one unit, changes nothing, the test could not have failed and
+  decides nothing.
 - The barrier peaks in the middle when the mean curve of each width has its largest value within 0.05 of it at
   the largest number of swaps; it grows when the rank correlation of barrier and swaps is positive at every
-  width, and no step from one number of swaps to the next falls (5%, Holm).
+  width; a step from one number of swaps to the next at which it falls (5%, Holm over all steps) spoils that.
   The barrier is the mean over trials of the largest rise of the test loss along the line.
 - The figure says that a wider layer lowers the barrier: rank correlation of barrier and width, mean over the
   numbers of swaps.
   The text says that more hidden layers lower it: the same with the number of hidden layers at fixed width,
   where the swaps are spread over the layers ("in the hidden layers by S times"), and where each layer gets as
   many.
-  The source is wrong when the width lowers the barrier, depth raises it where each layer gets as many swaps,
-  and where they are spread over the layers the deepest networks' barrier is at least 0.8 of that with one
-  hidden layer: it does not fall.
-- The order of layers does not matter when permutations of different layers commute without any deviation,
-  both orders give the same set of elements on a tiny network, and permutations within one layer do not
-  commute (so that the check can fail).
+  Where the barrier falls with the width, the claim is reproduced if it falls with depth in both ways, and
+  partly if it falls with depth where swaps are spread and not where each layer gets as many.
+  The source is wrong if the barrier rises with depth where each layer gets as many swaps, and rises or stays
+  where they are spread: it stays if the correlation's interval holds zero and the barrier's change from the
+  fewest to the most layers lies within a factor of 1.25.
+- Permutations of different layers commute, and both orders give one set: an identity, so that the experiment
+  tests the code.
+  It could fail where permutations within one layer do not commute.
 - Reordering solutions removes no symmetry when the distances are the same multiset to 1e-9, and permuted
   copies of a solution stay where they were, while matching brings the copies together and all pairs closer.
+  The first half is an identity as well.
   Sorting each network's own units is another protocol; what it does is in the reason.
 - A misprint is a printed number of parameters that differs from the count.
 
-They were written before the chapter's first run.
-Changed after the first run, on the digits, and before any on MNIST: the barrier had to rise with depth in
-both ways for the source to be wrong, and one that stays as it is under spread swaps while it rises under the
-others gave "partly".
+They were written before the chapter's first run; what was changed after runs and a review, and what that did:
+
+- The barrier had to rise with depth in both ways for the source to be wrong, so that one that stays under
+  spread swaps and rises under the others gave "partly" (digits).
+- A fall with depth within a factor of 1.25 counted as none, whatever its interval: a surer fall would have
+  turned "partly" (MNIST) into "source is wrong".
+- A control that exchanged two pixels that are always empty made the theorem "partly" (MNIST), and a
+  permutation that changes outputs would have done no worse.
+- Steps that do not fall counted as a part that holds, width by width; no verdict changed.
 """
 
 from __future__ import annotations
@@ -47,6 +55,7 @@ from spinscape.companion.predicates.intervals import (
     above,
     below,
     combine,
+    contains,
     equals,
     every,
     falls,
@@ -79,18 +88,19 @@ def group_order(rows: Rows, _: Parameters) -> Verdict:
         f"{rows['flip_change'].value:.1g}. Exchanging two weights of one unit changes outputs by "
         f"{rows['control_change'].value:.2g}."
     )
-    preserved = [
-        below(rows[name], ROUNDING)
-        for name in (
-            "function_change",
-            "law_deviation",
-            "exhaustive_change",
-            "rescaling_change",
-            "flip_change",
-        )
-    ]
-    counted = equals(rows["distinct"], rows["bound"].value)
-    return combine([*preserved, counted, above(rows["control_change"], VISIBLE)], said)
+    preserved = ("function_change", "law_deviation", "exhaustive_change")
+    bound = every(
+        [
+            *(below(rows[name], ROUNDING) for name in preserved),
+            equals(rows["distinct"], rows["bound"].value),
+        ]
+    )
+    further = every([below(rows[name], ROUNDING) for name in ("rescaling_change", "flip_change")])
+    if bound is False:
+        return Verdict(NOT_REPRODUCED, said)
+    if not above(rows["control_change"], VISIBLE):
+        return undecided(f"{said} The control changes nothing.", "networks that are alive")
+    return combine([bound, further], said)
 
 
 def grows_with_swaps(rows: Rows, _: Parameters) -> Verdict:
@@ -104,8 +114,8 @@ def grows_with_swaps(rows: Rows, _: Parameters) -> Verdict:
     )
     middle = every([within(rows[f"peak_{m}"], 0.5 - MIDDLE, 0.5 + MIDDLE) for m in widths])
     grows = every([rises(rows[f"trend_swaps_{m}"]) for m in widths])
-    steps = every([below(rows[f"falling_steps_{m}"], 0) for m in widths])
-    return combine([middle, grows, steps], f"{words}.")
+    unbroken = every([below(rows[f"falling_steps_{m}"], 0) for m in widths])
+    return combine([middle, grows if unbroken else unbroken], f"{words}.")
 
 
 def falls_with_width(rows: Rows, _: Parameters) -> Verdict:
@@ -122,8 +132,9 @@ def falls_with_width(rows: Rows, _: Parameters) -> Verdict:
     narrower = falls(width)
     if narrower is False:
         return Verdict(NOT_REPRODUCED, said)
-    steady = rows["log_change_depth_total"]
-    if every([narrower, above(steady, -math.log(STEADY)), rises(each)]):
+    change = rows["log_change_depth_total"]
+    stays = contains(total, 0) and within(change, -math.log(STEADY), math.log(STEADY))
+    if narrower and rises(each) and (rises(total) or stays):
         return Verdict(SOURCE_WRONG, f"{said} The figure is right, the wording of the text is not.")
     if every([narrower, falls(total), falls(each)]):
         return Verdict(REPRODUCED, f"{said} Both the figure and the wording of the text hold.")
@@ -214,12 +225,13 @@ _FIGURE = {
     "swaps": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 30],
 }
 _TRIALS = {"networks": 5, "trials": 10, "epochs": 3, "images": 2000}
+_DEPTH = _TRIALS | {"layer_networks": 8, "layer_trials": 4}
 _WORDS = "nets with 64 to 1024 hidden units on MNIST, 50 trials"
 _COST = "`spinscape build --profile mnist`, under 15 minutes on one core"
 
 CASES = {
     "swap-barrier-grows-with-swaps": Case(_FIGURE, _TRIALS, _WORDS, _COST),
-    "swap-barrier-falls-with-width": Case(_FIGURE, _TRIALS, _WORDS, _COST),
+    "swap-barrier-falls-with-width": Case(_FIGURE, _DEPTH, _WORDS, _COST),
 }
 
 _IDENTITIES = {
