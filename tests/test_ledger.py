@@ -235,3 +235,14 @@ def test_bad_claims_are_refused(tmp_path: Path, row: str, message: str) -> None:
     path.write_text(row)
     with pytest.raises(ledger.ClaimsError, match=message):
         ledger.load_claims(path)
+
+
+def test_counts_are_written_in_full() -> None:
+    assert (
+        ledger_page.measured("counted_1_128", Measurement(101770, 101770, 101770)) == "counted 1 128: 101,770"
+    )
+    assert (
+        ledger_page.measured("a", Measurement(101770.4, 101770, 101771))
+        == "a: 1.018e+05 [1.018e+05, 1.018e+05]"
+    )
+    assert ledger_page.measured("b", Measurement(1e-15, 1e-15, 1e-15)) == "b: 1e-15"

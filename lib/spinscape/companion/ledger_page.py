@@ -14,6 +14,9 @@ FEW = 8
 
 ACRONYMS = {"rsb": "RSB"}
 
+WHOLE = 1e9
+"""Counts below this are written in full."""
+
 
 def page(
     claims: Mapping[str, Claim],
@@ -54,6 +57,8 @@ def box(claim: Claim, verdict: Verdict) -> str:
 def measured(name: str, row: Measurement) -> str:
     """Return one measurement as text: value, interval, unit and number of seeds."""
     text = "not finite" if math.isnan(row.value) else f"{row.value:.4g}"
+    if row.value == row.low == row.high and float(row.value).is_integer() and abs(row.value) < WHOLE:
+        text = f"{row.value:,.0f}"
     if row.measured and row.low != row.high:
         text += f" [{row.low:.4g}, {row.high:.4g}]"
     if row.unit:
@@ -72,7 +77,8 @@ def _head(claims: Mapping[str, Claim], verdicts: Mapping[str, Verdict], settings
     return f"""# Ledger of claims
 
 Every result, figure, table, algorithm and theorem of the three sources has a row here, {len(claims)} in all.
-Chapters record measurements; a predicate per row, fixed before its run was looked at, gives the verdict.
+Chapters record measurements; a predicate per row, written before its run was looked at, gives the verdict;
+where one was changed later, its source says how and why.
 This page was made from {settings}.
 {wrong} rows are marked because the source is wrong or contradicts itself there as written.
 

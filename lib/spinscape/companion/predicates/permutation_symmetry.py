@@ -198,13 +198,17 @@ def falls_below_one(rows: Rows) -> bool | None:
     return True if row.high < 1 else (False if row.low >= 1 else None)
 
 
+def _off(number: float) -> str:
+    return f"{abs(number):,.0f} too {'many' if number > 0 else 'few'}"
+
+
 def counts(rows: Rows, _: Parameters) -> Verdict:
     """Compare printed numbers of parameters with counted ones."""
     start = "printed_minus_counted_"
     off = {name.removeprefix(start): row for name, row in rows.items() if name.startswith(start)}
     agree = {name: equals(row, 0) for name, row in off.items()}
     wrong = [name for name, same in agree.items() if same is False]
-    words = ", ".join(f"FC{name.replace('_', '-')} is printed {off[name].value:+,.0f} off" for name in wrong)
+    words = ", ".join(f"FC{name.replace('_', '-')} is printed {_off(off[name].value)}" for name in wrong)
     said = f"Of {len(off)} printed counts {len(off) - len(wrong)} agree with the built networks. {words}"
     misprinted = None if None in agree.values() else bool(wrong)
     return refute([misprinted], every(list(agree.values())), f"{said}.", "No misprint.")
