@@ -138,9 +138,12 @@
     const begin = name ? `${name}: ` : "";
     const there = [...data.x.keys()].filter((i) => (line.middle?.[i] ?? null) !== null);
     if (!there.length) return `${begin}no curve here.`;
-    const at = (i) => `${words(line.middle[i])} at ${words(data.x[i])}`;
     const highest = there.reduce((best, i) => (line.middle[i] > line.middle[best] ? i : best));
     const lowest = there.reduce((best, i) => (line.middle[i] < line.middle[best] ? i : best));
+    // What the parts of a line's range cannot tell from zero is zero.
+    const step = data.log[1] ? 0 : (line.middle[highest] - line.middle[lowest]) / data.levels;
+    const value = (y) => words(Math.abs(y) < step ? 0 : y);
+    const at = (i) => `${value(line.middle[i])} at ${words(data.x[i])}`;
     const gaps = data.x.length - there.length;
     const lacking = gaps ? `; ${gaps} of ${data.x.length} points are missing` : "";
     return `${begin}${at(there[0])}, ${at(there.at(-1))}; highest ${at(highest)}, lowest ${at(lowest)}${lacking}.`;
