@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spinscape.networks import evaluation
+from spinscape.networks import evaluation, forward
 from spinscape.networks.ensemble import CorruptFileError, Ensemble, History, evaluate, outputs
 from spinscape.networks.forward import Forward, is_stackable, stacked_forward
 from spinscape.networks.models import mlp
@@ -461,3 +461,23 @@ def test_a_network_that_is_not_finite_has_no_accuracy() -> None:
     assert np.isfinite(found.accuracy[0])
     assert np.isnan(found.accuracy[1])
     assert np.isnan(found.loss[1])
+
+
+@pytest.mark.parametrize("products", [0, None], ids=["one by one", "stacked"])
+@pytest.mark.parametrize("shape", [(9,), (3, 3), (2,)], ids=str)
+@pytest.mark.parametrize("count", [16, 5])
+def test_inputs_of_another_number_of_features_are_refused(monkeypatch, products, shape, count):
+    if products is not None:
+        monkeypatch.setattr(forward, "ONEDNN_PRODUCTS", products)
+    ensemble = Ensemble.from_modules([mlp([4, 6, 3]), mlp([4, 6, 3])])
+    x = torch.zeros(count, *shape)
+    features = x[0].numel()
+    for call in (lambda: outputs(ensemble, x), lambda: evaluate(ensemble, x, torch.zeros(count).long())):
+        with pytest.raises(ValueError, match=rf"x has {features} features, layer1\.weight reads 4"):
+            call()
+
+
+def test_layers_that_do_not_fit_each_other_are_refused():
+    ensemble = Ensemble.from_modules([nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(5, 3))])
+    with pytest.raises(ValueError, match=r"x has 6 features, 2\.weight reads 5"):
+        outputs(ensemble, torch.zeros(16, 4))

@@ -82,3 +82,11 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlaps, "available_bytes", lambda device: 24 * 2 * 3 * 20)
     with pytest.raises(MemoryError, match="x must hold at most 20 inputs"):
         function_overlaps(one, x)
+
+
+def test_inputs_of_another_number_of_features_are_refused() -> None:
+    ensemble = Ensemble.from_modules([mlp([4, 6, 3]), mlp([4, 6, 3])])
+    x = torch.rand(16, 9, generator=torch.Generator().manual_seed(1))
+    for call in (lambda: function_overlaps(ensemble, x), lambda: function_change(ensemble, ensemble, x)):
+        with pytest.raises(ValueError, match=r"x has 9 features, layer1\.weight reads 4"):
+            call()

@@ -594,3 +594,8 @@ def test_refuses_starts_that_do_not_fit(few, options, message):
         options = options | {"start": Ensemble.from_modules([options["start"]])}
     with pytest.raises(ValueError, match=message):
         train(mlp([64, 8, 10]), few, **options)
+
+
+def test_refuses_inputs_of_another_number_of_features(digits):
+    with pytest.raises(ValueError, match=r"x has 64 features, layer1\.weight reads 16"):
+        train(mlp([16, 8, 10]), digits.flat(), replicas=2, epochs=1, device="cpu")

@@ -123,6 +123,11 @@ def stacked_forward(
     -------
     Tensor
         Outputs ``(R, B, C)``, a transposed view of ``(R, C, B)``.
+
+    Raises
+    ------
+    ValueError
+        If inputs are no rows of numbers, or a layer reads another number of features than it is given.
     """
     aligned = x.device.type == "cpu"
     batch = x.shape[1]
@@ -142,7 +147,8 @@ def stacked_forward(
     adds = isinstance(model, Residual)
     for name, module in model.named_children():
         if isinstance(module, nn.Linear):
-            h = before = h if h.shape[1] == module.in_features else h[:, : module.in_features]
+            _check_features(name, module, features)
+            h = before = h if h.shape[1] == features else h[:, :features]
             h = _linear(params[f"{name}.weight"], params.get(f"{name}.bias"), h, aligned)
             features = module.out_features
         elif isinstance(module, Mixture):
@@ -159,6 +165,12 @@ def stacked_forward(
     if h.shape[1:] != (features, batch):
         h = h[:, :features, :batch]
     return h.mT
+
+
+def _check_features(name: str, module: nn.Linear, features: int) -> None:
+    """Refuse inputs of another number of features; rows added for alignment do not count."""
+    if features != module.in_features:
+        raise ValueError(f"x has {features} features, {name}.weight reads {module.in_features}")
 
 
 def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool) -> Tensor:
@@ -266,6 +278,7 @@ def one_by_one_forward(
         h = before = parts[0]
         for name, module in model.named_children():
             if isinstance(module, nn.Linear):
+                _check_features(name, module, h.shape[-1])
                 before = h
                 weight, bias = params[f"{name}.weight"][r], params.get(f"{name}.bias")
                 h = _ONEDNN_LINEAR(h, weight, None if bias is None else bias[r], "none", [], "")

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from spinscape.landscape.steps import PERMUTATIONS, SWAPS, generator
-from spinscape.memory import available_bytes
+from spinscape.landscape.symmetry.checks import at_least, check_copies
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Axis, Description, Units, check, describe
 
@@ -174,7 +174,7 @@ def permute(
     given = check_permutations(permutations, description, ensemble.replicas)
     rows = max([ensemble.replicas, *(len(p) for p in given.values())])
     if rows > ensemble.replicas:
-        check_memory(ensemble, "permutations", rows)
+        check_copies(ensemble, "permutations", rows)
     wanted: dict[str, list[tuple[Axis, Tensor]]] = {}
     for units in description.units:
         if units.name in given:
@@ -259,7 +259,7 @@ def swap(
     """
     description = description_of(ensemble)
     at_least("trials", trials, 1)
-    check_memory(ensemble, "trials", trials)
+    check_copies(ensemble, "trials", trials)
     permutations = random_swaps(
         description,
         swaps,
@@ -378,22 +378,3 @@ def _permutation(name: str, given: ArrayLike, size: int | None = None) -> Tensor
     if not torch.equal(p.long().sort(-1).values, torch.arange(size).expand_as(p)):
         raise ValueError(f"permutations of {name!r} must list each of 0..{size - 1} once in every row")
     return p.long()
-
-
-def at_least(name: str, value: int, least: int) -> None:
-    """Refuse what is no whole number of at least `least`, by name."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
-
-
-def check_memory(ensemble: Ensemble, what: str, each: int) -> None:
-    """Refuse copies that do not fit in memory, `each` of them of every network."""
-    tensors = [*ensemble.params.values(), *ensemble.buffers.values()]
-    # What is copied, and a reordered copy beside it.
-    size = 2 * sum(value.numel() * value.element_size() for value in tensors)
-    there = available_bytes(ensemble.device)
-    if size * each > there:
-        raise MemoryError(
-            f"{each} {what} of {ensemble.replicas} networks take {size * each / 2**30:.3g} GiB, more than "
-            f"there is: {what} must be at most {int(there / size)}"
-        )

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from spinscape.landscape.steps import SCALES, SIGNS, generator
-from spinscape.landscape.symmetry.permutations import at_least, check_memory, description_of, fitting
+from spinscape.landscape.symmetry.checks import at_least, check_copies, check_finite
+from spinscape.landscape.symmetry.permutations import description_of, fitting
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.folding import fold
 from spinscape.networks.units import Axis, Description, Units
@@ -143,7 +144,7 @@ def _multiply(
             raise ValueError(f"{what} of {name!r} must have 1 or {rows} rows, not {len(factor)}")
         factors[name] = factor
     if rows != ensemble.replicas:
-        check_memory(ensemble, what, rows)
+        check_copies(ensemble, what, rows)
         ensemble = ensemble[[0] * rows]
     params = dict(ensemble.params)
     for name, factor in factors.items():
@@ -155,7 +156,7 @@ def _multiply(
 def folded(ensemble: Ensemble, description: Description | None) -> tuple[Ensemble, Description]:
     """Return finite networks without batch norm, and their hidden units."""
     known = fitting(ensemble, description)
-    check_finite(ensemble.params | ensemble.buffers, "weights must be finite, not those of")
+    check_finite(ensemble)
     if not known.norms and not any(units.norms for units in known.units):
         return ensemble, known
     if description is not None:
@@ -182,15 +183,3 @@ def check_kind(units: Units, kinds: tuple[str, ...], what: str) -> None:
     """Refuse units whose activation is not of one of the kinds."""
     if units.kind not in kinds:
         raise ValueError(f"{what}: the activation of {units.name!r} is of kind {units.kind!r}, not {kinds}")
-
-
-def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Refuse infinities and NaN, by name."""
-    for name, value in tensors.items():
-        # The extremes are NaN if anything is.
-        if (
-            value.is_floating_point()
-            and value.numel()
-            and not bool(torch.stack(value.aminmax()).isfinite().all())
-        ):
-            raise ValueError(f"{what} {name!r}")
