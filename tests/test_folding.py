@@ -140,7 +140,7 @@ class Own(nn.Module):
         written = (Axis("low.weight"),)
         names = [*dict(self.norm.named_parameters()), *dict(self.norm.named_buffers())]
         norms = tuple(Axis(f"norm.{name}") for name in names if name != "num_batches_tracked")
-        units = Units("low", 6, written, (Axis("top.weight", 1),), written, norms)
+        units = Units("low", 6, written, (Axis("top.weight", 1),), written, norms, kind="homogeneous")
         return Description((units,), ("top.weight", "top.bias"), self.pairs)
 
     def forward(self, x):

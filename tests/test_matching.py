@@ -294,8 +294,15 @@ class Stream(nn.Module):
         size = self.after.in_features
         return Description(
             (
-                Units("stream", size, writes, (Axis("inner.weight", 1), Axis("after.weight", 1)), opening),
-                Units("inner", size + 2, own, (Axis("outer.weight", 1),), own),
+                Units(
+                    "stream",
+                    size,
+                    writes,
+                    (Axis("inner.weight", 1), Axis("after.weight", 1)),
+                    opening,
+                    kind="homogeneous",
+                ),
+                Units("inner", size + 2, own, (Axis("outer.weight", 1),), own, kind="homogeneous"),
             ),
             ("after.weight", "after.bias"),
         )
@@ -380,7 +387,7 @@ def test_a_model_without_a_description_is_refused() -> None:
 def test_a_set_without_parameters_that_count_is_refused() -> None:
     model = mlp([2, 3, 2])
     a = networks(model, 1)
-    units = Units("only", 3, (Axis("layer1.bias"),), (), (Axis("layer1.bias"),))
+    units = Units("only", 3, (Axis("layer1.bias"),), (), (Axis("layer1.bias"),), kind="homogeneous")
     description = Description((units,), ("layer2.weight", "layer2.bias"))
     assert match(a, a, description=description).objective.shape == (1,)
     with pytest.raises(ValueError, match="no parameter to tell the units of 'only' apart"):

@@ -260,7 +260,7 @@ def _all_writers(ensemble: Ensemble, description: Description, units: Units) -> 
         and {a.name for a in one.outgoing}
         & {a.name for a in units.incoming} - {a.name for a in units.opening}
     ]
-    whole = Units(units.name, units.size, units.incoming, units.outgoing, units.incoming)
+    whole = Units(units.name, units.size, units.incoming, units.outgoing, units.incoming, kind=units.kind)
     for _ in range(120):
         for one in inner:
             ensemble = rescale(ensemble, {one.name: 1 / row_norms(ensemble, one, True).double()})
@@ -312,7 +312,7 @@ def test_sets_in_any_order_and_circles() -> None:
     form = normalize(ensemble, description=backwards)
     assert largest_difference(form.ensemble, normalize(ensemble).ensemble) == 0
     net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 5), nn.Linear(5, 3))
-    axes = (Axis("2.weight", 0),)
-    circle = Units("a", 5, axes, (Axis("2.weight", 1),), axes)
+    axes = (Axis("2.weight", 0), Axis("2.bias", 0))
+    circle = Units("a", 5, axes, (Axis("2.weight", 1),), axes, kind="homogeneous")
     with pytest.raises(ValueError, match="opening layers of hidden units depend"):
         normalize(Ensemble.from_modules([net]), description=Description((circle,), ("3.weight",)))

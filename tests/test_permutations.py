@@ -212,7 +212,14 @@ def test_a_model_without_description_is_refused() -> None:
 
 
 def test_a_description_is_checked_against_the_model() -> None:
-    units = Units("a", 3, (Axis("layer1.weight"),), (Axis("layer2.weight", 1),), (Axis("layer1.weight"),))
+    units = Units(
+        "a",
+        3,
+        (Axis("layer1.weight"),),
+        (Axis("layer2.weight", 1),),
+        (Axis("layer1.weight"),),
+        kind="homogeneous",
+    )
     ensemble = networks([2, 4, 1], bias=False)
     with pytest.raises(ValueError, match=r"layer1.weight.* must have 3 x 1 entries"):
         permute(ensemble, {"a": [0, 2, 1]}, Description((units,), ("layer2.weight",)))

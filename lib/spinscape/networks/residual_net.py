@@ -165,6 +165,7 @@ class _Channels:
             tuple(self.outgoing),
             tuple(self.opening),
             tuple(self.norms),
+            kind="homogeneous",
         )
 
 
