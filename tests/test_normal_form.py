@@ -316,3 +316,14 @@ def test_sets_in_any_order_and_circles() -> None:
     circle = Units("a", 5, axes, (Axis("2.weight", 1),), axes, kind="homogeneous")
     with pytest.raises(ValueError, match="opening layers of hidden units depend"):
         normalize(Ensemble.from_modules([net]), description=Description((circle,), ("3.weight",)))
+
+
+def test_norms_of_single_precision_are_taken_in_double() -> None:
+    """Squares of weights near 1e-20 have few digits in single precision, or none."""
+    ensemble = networks("two layers").to(torch.float32)
+    small = {
+        name: 1e-20 * value if name.startswith("layer1") else value for name, value in ensemble.params.items()
+    }
+    scaled = normalize(Ensemble(ensemble.model, small))
+    wide = small["layer1.weight"].double().square().sum(2) + small["layer1.bias"].double().square()
+    assert torch.allclose(scaled.norms["layer1"].double(), wide.sqrt(), rtol=1e-6, atol=0)

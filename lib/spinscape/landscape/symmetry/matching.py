@@ -17,7 +17,11 @@ matching of Ainsworth et al. (arXiv:2209.04836, algorithm 1), here started from 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +31,10 @@ from torch import Tensor
 from spinscape import progress
 from spinscape.landscape.steps import STARTS, generator
 from spinscape.landscape.symmetry._pair import Orders, Pair, assignment
-from spinscape.landscape.symmetry.permutations import Permutations, at_least, fitting
+from spinscape.landscape.symmetry.checks import at_least, check_finite, check_memory
+from spinscape.landscape.symmetry.permutations import Permutations, fitting
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.units import Description, Units
+from spinscape.networks.units import Description, Units, describe
 
 METHODS = ("descent", "layerwise")
 """Coordinate descent on the full inner product, or one pass by the cosines of incoming vectors."""
@@ -42,6 +47,11 @@ SEQUENCES = ("forward", "random")
 
 SWEEPS = 200
 """Most passes over all sets of a descent; tens are usual."""
+
+ROUNDING = 4
+"""Relative roundings that a gain must exceed, two for each of the two sums that are compared.
+
+Else rounding errors could move units for ever that are equal, or nearly so."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,23 @@ class Search:
                 raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
         at_least("restarts", self.restarts, 0)
         generator(self.seed, STARTS)
+
+    @classmethod
+    def of(cls, function: str, options: Mapping[str, Any]) -> Search:
+        """Return the search of these options, which were given to a function.
+
+        Raises
+        ------
+        TypeError
+            If there is no such option.
+        ValueError
+            If its value is none that is allowed.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise TypeError(f"{function} has no option {name!r}; options are {', '.join(known)}")
+        return cls(**options)
 
 
 @dataclass(frozen=True)
@@ -168,7 +195,8 @@ def match(
     restarts
         Further descents from uniform random permutations; the best is kept, the first of equals.
     bias
-        Whether biases count in the choice of permutations; the objective returned counts them always.
+        Whether biases count in the choice of permutations; the objective returned counts them always, and
+        may then end below `before`.
     seed
         Seed of restarts and random sequences; descent k of network r depends on the seed, r and k only.
     description
@@ -184,8 +212,15 @@ def match(
     Raises
     ------
     ValueError
-        If the networks differ in parameters or shapes, a parameter is not finite, the model has no
-        description, or an option is none of the above.
+        If the networks differ in parameters, shapes or hidden units, a parameter is not finite, the model has
+        no description, or an option is none of the above.
+    MemoryError
+        If the gains of a set of units do not fit in memory; it tells how many units would.
+
+    Warns
+    -----
+    UserWarning
+        If a descent was stopped after `SWEEPS` passes.
 
     Examples
     --------
@@ -199,10 +234,9 @@ def match(
     True
     """
     search = Search(method, start, sequence, restarts, bias, seed)
-    check_models(a, b)
     if a.replicas not in (1, b.replicas):
         raise ValueError(f"a must have 1 or {b.replicas} networks, as b has, not {a.replicas}")
-    description = fitting(b, description)
+    description = check_pairs(a, b, description)
     found = [
         look(Pair(*one_pair(a, b, r % a.replicas, r), description, bias=bias), search, r)
         for r in progress.track(range(b.replicas), label)
@@ -288,6 +322,8 @@ def descend(pair: Pair, orders: Orders, source: torch.Generator | None = None) -
             if better is not None:
                 orders[units.name] = better
                 changed = True
+    if changed:
+        warnings.warn(f"a descent was stopped after {SWEEPS} passes, while it still gained", stacklevel=2)
     return orders, sweeps
 
 
@@ -307,7 +343,7 @@ def _improve(pair: Pair, units: Units, orders: Orders) -> Tensor | None:
         after, before = (gains[moved, order[moved]].double() for order in (new, old))
         gain = float((after - before).sum())
         scale = float(after.abs().sum() + before.abs().sum())
-    return new if gain > 4 * torch.finfo(gains.dtype).eps * scale else None
+    return new if gain > ROUNDING * torch.finfo(gains.dtype).eps * scale else None
 
 
 def _random(pair: Pair, source: torch.Generator) -> Orders:
@@ -335,12 +371,51 @@ def check_models(a: Ensemble, b: Ensemble) -> None:
                 "widths, inputs and classes of the networks must be equal"
             )
     for whose, ensemble in (("a", a), ("b", b)):
-        check_finite(ensemble, whose)
+        check_finite(ensemble.params, f"weights of {whose} must be finite, not those of")
 
 
-def check_finite(ensemble: Ensemble, whose: str) -> None:
-    """Refuse parameters that are not finite, by name and network."""
-    for name, value in ensemble.params.items():
-        for r in range(len(value)):
-            if not torch.isfinite(value[r]).all():
-                raise ValueError(f"{name} of network {r} of {whose} has entries that are not finite")
+def check_pairs(a: Ensemble, b: Ensemble, description: Description | None) -> Description:
+    """Return the hidden units of networks that can be matched: those given, or those of both models.
+
+    Raises
+    ------
+    ValueError
+        If the networks are not of one model, or a parameter is not finite.
+    MemoryError
+        If the gains of a set do not fit in memory.
+    """
+    check_models(a, b)
+    known = fitting(b, description)
+    if description is None and a.model is not b.model:
+        for ours, theirs in zip_longest(describe(a.model).units, known.units):
+            _check_units(ours, theirs)
+    check_gains(b, known)
+    return known
+
+
+def _check_units(ours: Units | None, theirs: Units | None) -> None:
+    """Refuse sets of units of two models that differ."""
+    if ours == theirs:
+        return
+    name = (ours or theirs).name  # type: ignore[union-attr]
+    if ours and theirs and replace(ours, kind=theirs.kind) == theirs:
+        told = f"are of kind {ours.kind!r} in a and {theirs.kind!r} in b"
+    else:
+        told = "are not written and read by the same weights in a and in b"
+    raise ValueError(f"hidden units {name!r} {told}: the networks must be of one model")
+
+
+def check_gains(ensemble: Ensemble, description: Description) -> None:
+    """Refuse sets of units whose gains do not fit in memory.
+
+    Raises
+    ------
+    MemoryError
+        It names the set, and tells how many units would fit.
+    """
+    for units in description.units:
+        terms = sum(axis.name in ensemble.params for axis in units.axes)
+        # Products are kept and stacked, then summed; the assignment has three tables in double precision.
+        each = ensemble.dtype.itemsize * (2 * terms + 2) + 3 * 8
+        name = f"units of {units.name!r}"
+        check_memory(name, units.size, each, what="their gains", device=ensemble.device, power=2)
