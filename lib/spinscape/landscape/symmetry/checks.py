@@ -95,7 +95,7 @@ def check_memory(
     each
         Bytes that one of it takes.
     what
-        What takes them, said in brackets.
+        Said after the argument, such as ``"of 3 networks"``.
     device
         Where they are taken.
     power
@@ -109,7 +109,7 @@ def check_memory(
     there = available_bytes(device)
     need = each * float(count) ** power
     if need > there:
-        told = f" ({what})" if what else ""
+        told = f" {what}" if what else ""
         raise MemoryError(
             f"{count:,} {name}{told} take {need / 2**30:.3g} GiB, more than the {there / 2**30:.3g} GiB "
             f"there are: {name} must be at most {int((there / each) ** (1 / power)):,}"
