@@ -188,3 +188,11 @@ def test_a_model_that_states_its_units(affine):
 def test_norms_that_cannot_be_folded(model, message):
     with pytest.raises(ValueError, match=message):
         fold(Ensemble.from_modules([model]))
+
+
+@pytest.mark.parametrize("name", ["layer1.weight", "norm1.running_var"])
+def test_what_is_not_finite_is_refused_by_name(name):
+    ensemble = randomised(mlp([4, 5, 3], batch_norm=True))
+    (ensemble.params | ensemble.buffers)[name][1, 0] = torch.nan
+    with pytest.raises(ValueError, match=f"must be finite, not those of '{name}' of network 1"):
+        fold(ensemble)

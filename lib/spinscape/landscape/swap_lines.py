@@ -241,7 +241,9 @@ def deep_swap_lines(
             for s, t in np.ndindex(*shape[1:]):
                 own = {name: p[r, t, s] for name, p in drawn.items()}
                 copy = permute(network, own, description)
-                away = [(copy.params[n] - p).detach().double().square().sum() for n, p in network.params.items()]
+                away = [
+                    (copy.params[n] - p).detach().double().square().sum() for n, p in network.params.items()
+                ]
                 distance[r, s, t] = float(torch.stack(away).sum().sqrt())
                 found["loss"][r, s, t], found["accuracy"][r, s, t] = lines(copy, own)
                 progress.update()
