@@ -228,7 +228,7 @@ def deep_swap_lines(
     description = describe(ensemble.model)
     alphas, counts = _check(replicas, swaps, trials, points)
     check_finite(ensemble)
-    x, y = check_samples(ensemble, x, y, loss)
+    x, y = check_samples(ensemble, torch.as_tensor(x).to(ensemble.dtype), y, loss)
     shape = (replicas, len(counts), trials)
     found = {key: np.empty((*shape, points)) for key in ("loss", "accuracy")}
     distance = np.zeros(shape)
@@ -241,7 +241,9 @@ def deep_swap_lines(
             for s, t in np.ndindex(*shape[1:]):
                 own = {name: p[r, t, s] for name, p in drawn.items()}
                 copy = permute(network, own, description)
-                away = [(copy.params[n] - p).detach().double().square().sum() for n, p in network.params.items()]
+                away = [
+                    (copy.params[n] - p).detach().double().square().sum() for n, p in network.params.items()
+                ]
                 distance[r, s, t] = float(torch.stack(away).sum().sqrt())
                 found["loss"][r, s, t], found["accuracy"][r, s, t] = lines(copy, own)
                 progress.update()
