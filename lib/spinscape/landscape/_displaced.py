@@ -115,7 +115,7 @@ def check_rows(
     """
     features = one_hidden(ensemble.model, ensemble.params, 0).weight.shape[1]
     check_finite(ensemble)
-    rows = torch.as_tensor(x)
+    rows = torch.as_tensor(x).to(ensemble.dtype)
     rows = rows.flatten(1) if rows.ndim > 1 else rows
     if rows.ndim == 2 and rows.shape[1] != features:
         raise ValueError(f"x has {rows.shape[1]} features, and the networks read {features}")

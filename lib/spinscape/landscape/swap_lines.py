@@ -228,7 +228,7 @@ def deep_swap_lines(
     description = describe(ensemble.model)
     alphas, counts = _check(replicas, swaps, trials, points)
     check_finite(ensemble)
-    x, y = check_samples(ensemble, x, y, loss)
+    x, y = check_samples(ensemble, torch.as_tensor(x).to(ensemble.dtype), y, loss)
     shape = (replicas, len(counts), trials)
     found = {key: np.empty((*shape, points)) for key in ("loss", "accuracy")}
     distance = np.zeros(shape)

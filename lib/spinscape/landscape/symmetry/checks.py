@@ -111,7 +111,7 @@ def check_copies(ensemble: Ensemble, name: str, count: int) -> None:
 def check_samples(
     ensemble: Ensemble, x: Tensor | ArrayLike, y: Tensor | ArrayLike, loss: str | PerSample
 ) -> tuple[Tensor, Tensor]:
-    """Return inputs and labels or targets as tensors on the networks' device, inputs of their type.
+    """Return inputs and labels or targets as tensors on the networks' device, real inputs of their type.
 
     Parameters
     ----------
@@ -131,7 +131,8 @@ def check_samples(
     if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
         lengths = [len(part) if part.ndim else "none" for part in (x, y)]
         raise ValueError(f"x and y must have the same positive length, not {lengths[0]} and {lengths[1]}")
-    x, y = x.to(ensemble.device, ensemble.dtype), y.to(ensemble.device)
+    x = x.to(ensemble.device, ensemble.dtype if x.is_floating_point() else x.dtype)
+    y = y.to(ensemble.device)
     try:
         classes = outputs(ensemble[0], x[:1]).shape[-1]
     except (RuntimeError, IndexError) as error:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spinscape.landscape.symmetry.group import enumerate_permutations
+from spinscape.landscape.symmetry.checks import check_finite
+from spinscape.landscape.symmetry.group import digests, enumerate_permutations
 from spinscape.landscape.symmetry.permutations import permute
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import describe
@@ -48,20 +49,21 @@ def both_orders(ensemble: Ensemble) -> BothOrders:
     Raises
     ------
     ValueError
-        If there are several networks, or too many permutations.
+        If there are several networks, too many permutations, or weights are not finite.
     """
     if ensemble.replicas != 1:
         raise ValueError(f"ensemble must be one network, not {ensemble.replicas}")
     description = describe(ensemble.model)
+    check_finite(ensemble)
     names = [units.name for units in description.units]
     reached = []
     for order in (names, names[::-1]):
-        images = set()
+        images: set[bytes] = set()
         for element in enumerate_permutations(description):
             moved = ensemble
             for name in order:
                 moved = permute(moved, {name: element[name]}, description)
-            images.add(moved.flat().cpu().numpy().tobytes())
+            images |= digests(moved)
         reached.append(images)
     return BothOrders(len(reached[0]), len(reached[1]), len(reached[0] | reached[1]))
 

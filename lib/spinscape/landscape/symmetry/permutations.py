@@ -20,6 +20,10 @@ Permutations = dict[str, Tensor]
 """By the name of a set of units: int64 ``(R, size)``, or ``(size,)`` for all replicas alike."""
 
 
+ROW_BYTES = 16
+"""What an entry of drawn rows takes, and of the table they are stacked to."""
+
+
 def description_of(of: nn.Module | Ensemble | Description) -> Description:
     """Return the hidden units of a model, of an ensemble's model, or the description itself."""
     if isinstance(of, Description):
@@ -74,8 +78,7 @@ def random_permutations(
     """
     description = description_of(of)
     replicas = at_least("replicas", replicas, 1)
-    # Rows, and all of them stacked.
-    check_memory("replicas", replicas, 16 * sum(units.size for units in description.units))
+    check_memory("replicas", replicas, ROW_BYTES * sum(units.size for units in description.units))
     rows = []
     for r in range(replicas):
         source = generator(seed, PERMUTATIONS, r)
