@@ -281,6 +281,18 @@ def test_gain_at_initialisation() -> None:
         assert gain == pytest.approx([blocks / 9, 4 * blocks], rel=0.1)
 
 
+def test_weights_that_ask_for_gradients_have_the_same_gain() -> None:
+    ensemble = networks("resnet18")
+    expected = stream_gain(ensemble)
+    asking = Ensemble(
+        ensemble.model,
+        {name: value.clone().requires_grad_() for name, value in ensemble.params.items()},
+        ensemble.buffers,
+    )
+    found = stream_gain(asking)
+    assert all((found[name] == gain).all() for name, gain in expected.items())
+
+
 def test_chains_have_no_streams() -> None:
     assert stream_gain(networks("batch norm")) == {}
 

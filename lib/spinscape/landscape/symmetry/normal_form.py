@@ -163,7 +163,7 @@ def stream_gain(ensemble: Ensemble, description: Description | None = None) -> d
             if axis.name not in readers:
                 continue
             units, reads = readers[axis.name]
-            square = _by_units(ensemble.params[axis.name].double().square(), axis, reads)
+            square = _by_units(ensemble.params[axis.name].detach().double().square(), axis, reads)
             if units.name != source.name:
                 before = gain(units.opening, source)
                 if before is None:
