@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spinscape.landscape.symmetry.checks import check_finite
+from spinscape.landscape.symmetry.checks import at_least, check_finite
 from spinscape.landscape.symmetry.group import digests, enumerate_permutations
 from spinscape.landscape.symmetry.permutations import permute
 from spinscape.networks.ensemble import Ensemble
@@ -80,6 +80,11 @@ def exchange_inputs(ensemble: Ensemble, name: str, unit: int, first: int, second
     unit, first, second
         The unit and its two inputs.
 
+    Returns
+    -------
+    Ensemble
+        Networks of other functions.
+
     Raises
     ------
     ValueError
@@ -89,6 +94,9 @@ def exchange_inputs(ensemble: Ensemble, name: str, unit: int, first: int, second
         weights = [key for key, value in ensemble.params.items() if value.ndim > 2]
         raise ValueError(f"name must be one of the weights {weights}, not {name!r}")
     weight = ensemble.params[name]
+    unit, first, second = (
+        at_least(what, value, 0) for what, value in (("unit", unit), ("first", first), ("second", second))
+    )
     if not 0 <= unit < weight.shape[1]:
         raise ValueError(f"unit must be one of 0 to {weight.shape[1] - 1}, not {unit}")
     if first == second or not all(0 <= k < weight.shape[2] for k in (first, second)):
