@@ -430,7 +430,7 @@ def test_other_kinds_and_other_sets_are_refused() -> None:
 
 def test_tables_that_cannot_fit_are_refused() -> None:
     a = Ensemble.from_modules([mlp([2, 300_000, 2])])
-    message = r"300,000 units of 'layer1' \(their gains\) take .* units of 'layer1' must be at most"
+    message = r"300,000 units of 'layer1' with their gains take .* units of 'layer1' must be at most"
     for call in (match, quotient_distances):
         for method in ("descent", "layerwise"):
             with pytest.raises(MemoryError, match=message):

@@ -149,7 +149,7 @@ def test_weights_that_are_not_finite_are_refused() -> None:
 
 def test_what_cannot_be_recovered_is_refused() -> None:
     ensemble = randomised(mlp([2, 3, 2]), 1)
-    with pytest.raises(MemoryError, match=r"1,000,000,000,000 trials \(.*trials must be at most"):
+    with pytest.raises(MemoryError, match=r"1,000,000,000,000 trials of .*trials must be at most"):
         recovery(ensemble, trials=10**12)
     with pytest.raises(TypeError, match="method 'mine' has no option 'begin'; options are method, start"):
         recovery(ensemble, methods={"mine": {"begin": "identity"}})

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spinscape import progress
+from spinscape.landscape.symmetry._alike import check_pairs
 from spinscape.landscape.symmetry._pair import Pair
 from spinscape.landscape.symmetry.checks import check_finite
 from spinscape.landscape.symmetry.matching import (
     Search,
-    check_pairs,
     descend,
     inner_product,
     look,

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from spinscape import progress
 from spinscape.landscape.steps import NOISE, PLANTED, draw, generator
+from spinscape.landscape.symmetry._alike import check_gains
 from spinscape.landscape.symmetry._pair import Orders, Pair, rows
 from spinscape.landscape.symmetry.checks import at_least, check_finite, check_memory
-from spinscape.landscape.symmetry.matching import Search, check_gains, look
+from spinscape.landscape.symmetry.matching import Search, look
 from spinscape.landscape.symmetry.permutations import fitting
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Description
@@ -122,7 +123,7 @@ def recovery(
     searches = _searches(methods, seed)
     # For each trial its exactness, its share, and that of each set.
     each = len(searches) * len(levels) * (1 + 8 * (1 + len(description.units)))
-    check_memory("trials", trials, each, what="results of all methods and levels")
+    check_memory("trials", trials, each, what="of all methods and levels")
     check_gains(ensemble, description)
     check_finite(ensemble.params)
     shape = (len(searches), len(levels), trials)
