@@ -64,8 +64,8 @@ def test_every_point_lies_at_its_distance(monkeypatch: pytest.MonkeyPatch) -> No
     ensemble = Ensemble(
         torch.nn.Linear(6, 1, bias=False), {"weight": torch.ones(2, 1, 6, dtype=torch.float64)}
     )
-    distances = np.array([0.0, 0.5, 2.0])
-    expected = np.broadcast_to(distances[:, None] ** 2, (2, 3, 5))
+    distances = np.array([[0.0, 0.5, 2.0], [1.0, 3.0, 0.0]])
+    expected = np.repeat(distances[..., None] ** 2, 5, axis=2)
     rise = random_rise(ensemble, x, x.sum(1, keepdim=True), distances, directions=5, loss="mse")
     np.testing.assert_allclose(rise, expected, rtol=1e-12, atol=1e-14)
     monkeypatch.setattr("spinscape.landscape.random_rise.PIECE_BYTES", 1)
