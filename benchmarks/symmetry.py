@@ -168,10 +168,19 @@ class Stream(nn.Module):
         opening = (Axis("before.weight", 0),)
         writes = tuple(Axis(f"fc{k}.{part}", 0) for k in (2, 4) for part in ("weight", "bias"))
         reads = (Axis("fc1.weight", 1), Axis("fc3.weight", 1), Axis("after.weight", 1))
-        sets = [Units("stream", stream, (*opening, *writes), reads, opening)]
+        sets = [Units("stream", stream, (*opening, *writes), reads, opening, kind="homogeneous")]
         for k in (1, 3):
             own = (Axis(f"fc{k}.weight", 0), Axis(f"fc{k}.bias", 0))
-            sets.append(Units(f"fc{k}", self.fc1.out_features, own, (Axis(f"fc{k + 1}.weight", 1),), own))
+            sets.append(
+                Units(
+                    f"fc{k}",
+                    self.fc1.out_features,
+                    own,
+                    (Axis(f"fc{k + 1}.weight", 1),),
+                    own,
+                    kind="homogeneous",
+                )
+            )
         return Description(tuple(sets), ("after.weight",))
 
 

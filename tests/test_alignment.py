@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -143,19 +144,36 @@ def test_options_and_references_are_checked() -> None:
         ValueError, match="reference must be an index, an ensemble or 'barycentre', not 'mean'"
     ):
         align(ensemble, "mean")
-    with pytest.raises(IndexError, match="replica 3 is out of range"):
+    with pytest.raises(IndexError, match="no network 3 for a reference: there are 3"):
         align(ensemble, 3)
+    for odd in (1.5, None, [1], True, np.array([0, 1])):
+        with pytest.raises(ValueError, match="reference must be an index, an ensemble or 'barycentre'"):
+            align(ensemble, odd)
+    assert align(ensemble, np.int64(-1)).distances[2] == 0
+    with pytest.raises(TypeError, match="align has no option 'foo'; options are method, start"):
+        align(ensemble, foo=1)
     with pytest.raises(ValueError, match=r"layer1\.weight has shape"):
         align(ensemble, randomised(mlp([6, 8, 5, 3]), 1))
     with pytest.raises(ValueError, match=r"layer3\.weight has shape \(3, 5\) in a and \(2, 5\) in b"):
         quotient_distances(ensemble, randomised(mlp([6, 7, 5, 2]), 1))
     with pytest.raises(ValueError, match="method must be one of"):
         quotient_distances(ensemble, method="best")
-    with pytest.raises(TypeError, match="direction"):
+    with pytest.raises(TypeError, match="quotient_distances has no option 'direction'"):
         quotient_distances(ensemble, direction="up")
     ensemble.params["layer1.bias"][2, 0] = torch.nan
     for call in (align, quotient_distances):
         with pytest.raises(
-            ValueError, match=r"layer1\.bias of network 2 of . has entries that are not finite"
+            ValueError, match=r"weights of . must be finite, not those of 'layer1\.bias' of network [02]"
         ):
             call(ensemble)
+    with pytest.raises(ValueError, match=r"must be finite, not those of 'layer1\.bias' of network 2"):
+        barycentre(ensemble)
+
+
+def test_rounds_that_do_not_end_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    ensemble = randomised(mlp([6, 7, 5, 3]), 4)
+    module = import_module("spinscape.landscape.symmetry.alignment")
+    assert align(ensemble, "barycentre").rounds > 1
+    monkeypatch.setattr(module, "ROUNDS", 1)
+    with pytest.warns(UserWarning, match="networks still moved after 1 rounds"):
+        assert align(ensemble, "barycentre").rounds == 1

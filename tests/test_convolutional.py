@@ -123,6 +123,8 @@ def test_vgg16_trains():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: convnet(widths=3), "widths must be a sequence of positive integers, not 3"),
+        (lambda: convnet(hidden=3), "hidden must be a sequence of positive integers, not 3"),
         (lambda: convnet(widths=()), "at least one convolution"),
         (lambda: convnet(widths=(4, 0)), "width must be a positive integer, not 0"),
         (lambda: convnet(hidden=(2.5,)), "width must be a positive integer, not 2.5"),

@@ -140,7 +140,7 @@ class Own(nn.Module):
         written = (Axis("low.weight"),)
         names = [*dict(self.norm.named_parameters()), *dict(self.norm.named_buffers())]
         norms = tuple(Axis(f"norm.{name}") for name in names if name != "num_batches_tracked")
-        units = Units("low", 6, written, (Axis("top.weight", 1),), written, norms)
+        units = Units("low", 6, written, (Axis("top.weight", 1),), written, norms, kind="homogeneous")
         return Description((units,), ("top.weight", "top.bias"), self.pairs)
 
     def forward(self, x):
@@ -188,3 +188,11 @@ def test_a_model_that_states_its_units(affine):
 def test_norms_that_cannot_be_folded(model, message):
     with pytest.raises(ValueError, match=message):
         fold(Ensemble.from_modules([model]))
+
+
+@pytest.mark.parametrize("name", ["layer1.weight", "norm1.running_var"])
+def test_what_is_not_finite_is_refused_by_name(name):
+    ensemble = randomised(mlp([4, 5, 3], batch_norm=True))
+    (ensemble.params | ensemble.buffers)[name][1, 0] = torch.nan
+    with pytest.raises(ValueError, match=f"must be finite, not those of '{name}' of network 1"):
+        fold(ensemble)

@@ -75,6 +75,16 @@ def test_equal_units_make_permutations_equal() -> None:
     assert exhaust(ensemble, torch.randn(5, 3).double()).distinct.tolist() == [24, 12]
 
 
+def test_zeros_of_both_signs_are_equal_and_gradients_do_no_harm() -> None:
+    ensemble = tiny([3, 4, 2])
+    for name, value in ensemble.params.items():
+        value.zero_()
+        if name == "layer1.weight":
+            value[:, 0] = -0.0
+    asking = Ensemble(ensemble.model, {n: p.requires_grad_() for n, p in ensemble.params.items()})
+    assert exhaust(asking, torch.randn(5, 3).double()).distinct.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("name", ["two layers", "skip", "batch norm", "convnet", "vgg16", "resnet18"])
 def test_laws(name: str) -> None:
     laws = group_laws(with_dead_units(networks(name)), inputs(name), samples=4)
@@ -97,5 +107,12 @@ def test_bad_arguments() -> None:
         group_laws(tiny([2, 3, 1]), torch.zeros(1, 2), samples=0)
     with pytest.raises(ValueError, match="widths must be a whole number of at least 1, not 0"):
         log10_order([3, 0])
+    with pytest.raises(MemoryError, match="samples must be at most"):
+        group_laws(tiny([2, 3, 1]), torch.zeros(1, 2), samples=10**13)
+    bad = tiny([2, 3, 1])
+    bad.params["layer2.weight"][1, 0, 2] = torch.nan
+    for call in (group_laws, exhaust):
+        with pytest.raises(ValueError, match=r"must be finite, not those of 'layer2\.weight' of network 1"):
+            call(bad, torch.zeros(1, 2))
     with pytest.raises(ValueError, match="no hidden units"):
         group_laws(tiny([2, 1]), torch.zeros(1, 2))

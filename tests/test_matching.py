@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from spinscape.landscape.symmetry import matching
 from spinscape.landscape.symmetry._pair import LARGE, Pair, assignment, directions
+from spinscape.landscape.symmetry.alignment import align, quotient_distances
 from spinscape.landscape.symmetry.matching import descend, inner_product, layerwise, match
 from spinscape.landscape.symmetry.permutations import permute, random_permutations
+from spinscape.landscape.symmetry.recovery import recovery
 from spinscape.networks.convolutional import convnet, vgg16
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.models import mlp
@@ -294,8 +298,15 @@ class Stream(nn.Module):
         size = self.after.in_features
         return Description(
             (
-                Units("stream", size, writes, (Axis("inner.weight", 1), Axis("after.weight", 1)), opening),
-                Units("inner", size + 2, own, (Axis("outer.weight", 1),), own),
+                Units(
+                    "stream",
+                    size,
+                    writes,
+                    (Axis("inner.weight", 1), Axis("after.weight", 1)),
+                    opening,
+                    kind="homogeneous",
+                ),
+                Units("inner", size + 2, own, (Axis("outer.weight", 1),), own, kind="homogeneous"),
             ),
             ("after.weight", "after.bias"),
         )
@@ -363,10 +374,10 @@ def test_weights_that_are_not_finite_are_refused_by_name(value: float) -> None:
     b.params["layer2.weight"][1, 2, 3] = value
     for call in (match, inner_product):
         with pytest.raises(
-            ValueError, match=r"layer2\.weight of network 1 of b has entries that are not finite"
+            ValueError, match=r"weights of b must be finite, not those of 'layer2\.weight' of network 1"
         ):
             call(a, b)
-        with pytest.raises(ValueError, match=r"layer2\.weight of network 1 of a has entries"):
+        with pytest.raises(ValueError, match=r"weights of a must .*'layer2\.weight' of network 1"):
             call(b, a)
 
 
@@ -380,7 +391,7 @@ def test_a_model_without_a_description_is_refused() -> None:
 def test_a_set_without_parameters_that_count_is_refused() -> None:
     model = mlp([2, 3, 2])
     a = networks(model, 1)
-    units = Units("only", 3, (Axis("layer1.bias"),), (), (Axis("layer1.bias"),))
+    units = Units("only", 3, (Axis("layer1.bias"),), (), (Axis("layer1.bias"),), kind="homogeneous")
     description = Description((units,), ("layer2.weight", "layer2.bias"))
     assert match(a, a, description=description).objective.shape == (1,)
     with pytest.raises(ValueError, match="no parameter to tell the units of 'only' apart"):
@@ -402,3 +413,59 @@ def test_options_are_checked(options: dict, message: str) -> None:
     a = networks(mlp([2, 3, 2]), 1)
     with pytest.raises(ValueError, match=message):
         match(a, a, **options)
+
+
+def test_other_kinds_and_other_sets_are_refused() -> None:
+    a, b = (networks(mlp([6, 7, 7, 3], activation=kind), 1) for kind in ("relu", "tanh"))
+    for call in (match, quotient_distances, align):
+        with pytest.raises(
+            ValueError, match=r"'layer1' are of kind '(homogeneous|odd)' in a and '(odd|homogeneous)' in b"
+        ):
+            call(a, b)
+    with pytest.raises(ValueError, match="'layer1' are not written and read by the same weights"):
+        match(a, networks(mlp([6, 7, 7, 3], skip=True), 1))
+    twin = networks(mlp([6, 7, 7, 3]), 1, seed=1)
+    assert match(a, twin).objective.shape == (1,)
+
+
+def test_tables_that_cannot_fit_are_refused() -> None:
+    a = Ensemble.from_modules([mlp([2, 300_000, 2])])
+    message = r"300,000 units of 'layer1' with their gains take .* units of 'layer1' must be at most"
+    for call in (match, quotient_distances):
+        for method in ("descent", "layerwise"):
+            with pytest.raises(MemoryError, match=message):
+                call(a, a, method=method)
+    with pytest.raises(MemoryError, match=message):
+        recovery(a, trials=1)
+
+
+@pytest.mark.parametrize(("steps", "moves"), [(8, False), (32, True)])
+def test_a_gain_of_a_few_roundings_moves_nothing(steps: int, moves: bool) -> None:
+    model = mlp([2, 2, 1], bias=False)
+    a, b = (
+        Ensemble(model, {"layer1.weight": torch.tensor([rows]), "layer2.weight": torch.zeros(1, 1, 2)})
+        for rows in (
+            [[1.0, 0.0], [0.0, 1.0]],
+            [[1.0, 1 + steps * torch.finfo(torch.float32).eps], [1.0, 1.0]],
+        )
+    )
+    assert bool(match(a, b).permutations["layer1"][0, 0] == 1) == moves
+
+
+@pytest.mark.parametrize("factor", [2.0**-80, 2.0**-110])
+def test_tiny_weights_are_matched_like_others(factor: float) -> None:
+    a, b = (networks(MODELS["two"](), 3, seed, torch.float32) for seed in (1, 2))
+    tiny = [Ensemble(e.model, {name: factor * value for name, value in e.params.items()}) for e in (a, b)]
+    for left, right in ((tiny[0], tiny[1]), (a, tiny[1]), (tiny[0], b)):
+        found = match(left, right)
+        assert all(torch.equal(found.permutations[name], p) for name, p in match(a, b).permutations.items())
+
+
+def test_a_descent_that_is_stopped_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = (networks(MODELS["four"](), 1, seed) for seed in (1, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        match(a, b)
+    monkeypatch.setattr(matching, "SWEEPS", 1)
+    with pytest.warns(UserWarning, match="stopped after 1 passes"):
+        match(a, b)

@@ -260,7 +260,7 @@ def _all_writers(ensemble: Ensemble, description: Description, units: Units) -> 
         and {a.name for a in one.outgoing}
         & {a.name for a in units.incoming} - {a.name for a in units.opening}
     ]
-    whole = Units(units.name, units.size, units.incoming, units.outgoing, units.incoming)
+    whole = Units(units.name, units.size, units.incoming, units.outgoing, units.incoming, kind=units.kind)
     for _ in range(120):
         for one in inner:
             ensemble = rescale(ensemble, {one.name: 1 / row_norms(ensemble, one, True).double()})
@@ -279,6 +279,18 @@ def test_gain_at_initialisation() -> None:
     for stream, gain in stream_gain(Ensemble.from_modules(nets)).items():
         blocks = 2 if stream == "stage1" else 1
         assert gain == pytest.approx([blocks / 9, 4 * blocks], rel=0.1)
+
+
+def test_weights_that_ask_for_gradients_have_the_same_gain() -> None:
+    ensemble = networks("resnet18")
+    expected = stream_gain(ensemble)
+    asking = Ensemble(
+        ensemble.model,
+        {name: value.clone().requires_grad_() for name, value in ensemble.params.items()},
+        ensemble.buffers,
+    )
+    found = stream_gain(asking)
+    assert all((found[name] == gain).all() for name, gain in expected.items())
 
 
 def test_chains_have_no_streams() -> None:
@@ -312,7 +324,18 @@ def test_sets_in_any_order_and_circles() -> None:
     form = normalize(ensemble, description=backwards)
     assert largest_difference(form.ensemble, normalize(ensemble).ensemble) == 0
     net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 5), nn.Linear(5, 3))
-    axes = (Axis("2.weight", 0),)
-    circle = Units("a", 5, axes, (Axis("2.weight", 1),), axes)
+    axes = (Axis("2.weight", 0), Axis("2.bias", 0))
+    circle = Units("a", 5, axes, (Axis("2.weight", 1),), axes, kind="homogeneous")
     with pytest.raises(ValueError, match="opening layers of hidden units depend"):
         normalize(Ensemble.from_modules([net]), description=Description((circle,), ("3.weight",)))
+
+
+def test_norms_of_single_precision_are_taken_in_double() -> None:
+    """Squares of weights near 1e-20 have few digits in single precision, or none."""
+    ensemble = networks("two layers").to(torch.float32)
+    small = {
+        name: 1e-20 * value if name.startswith("layer1") else value for name, value in ensemble.params.items()
+    }
+    scaled = normalize(Ensemble(ensemble.model, small))
+    wide = small["layer1.weight"].double().square().sum(2) + small["layer1.bias"].double().square()
+    assert torch.allclose(scaled.norms["layer1"].double(), wide.sqrt(), rtol=1e-6, atol=0)

@@ -7,8 +7,10 @@ import torch
 
 from spinscape.landscape.overlaps import function_change
 from spinscape.landscape.symmetry.orders import BothOrders, both_orders, exchange_inputs
+from spinscape.landscape.symmetry.permutations import permute
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.models import mlp
+from spinscape.networks.units import Description
 
 
 def one(*widths: int) -> Ensemble:
@@ -19,6 +21,27 @@ def one(*widths: int) -> Ensemble:
 def test_the_order_of_layers_gives_no_new_elements() -> None:
     assert both_orders(one(2, 3, 2, 2)) == BothOrders(12, 12, 12)
     assert both_orders(one(2, 2, 3, 2, 2)) == BothOrders(24, 24, 24)
+
+
+def test_layers_are_permuted_in_both_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    visited: list[str] = []
+
+    def spy(ensemble: Ensemble, permutations: dict, description: Description) -> Ensemble:
+        visited.extend(permutations)
+        return permute(ensemble, permutations, description)
+
+    monkeypatch.setattr("spinscape.landscape.symmetry.orders.permute", spy)
+    both_orders(one(2, 3, 2, 2))
+    assert visited == ["layer1", "layer2"] * 12 + ["layer2", "layer1"] * 12
+
+
+def test_parameters_that_ask_for_gradients_and_weights_that_are_not_finite() -> None:
+    ensemble = one(2, 3, 2, 2)
+    asking = Ensemble(ensemble.model, {n: p.clone().requires_grad_() for n, p in ensemble.params.items()})
+    assert both_orders(asking).together == 12
+    ensemble.params["layer2.bias"][0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"must be finite, not those of 'layer2\.bias' of network 0"):
+        both_orders(ensemble)
 
 
 def test_alike_units_have_fewer_images() -> None:

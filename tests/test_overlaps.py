@@ -77,6 +77,11 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
         function_change(one, networks("one layer", 3), x)
     bad = networks("one layer")
     bad.params["layer1.weight"][0] = torch.nan
+    with pytest.raises(ValueError, match=r"weights of second must be finite, not those of 'layer1\.weight'"):
+        function_change(one, bad, x)
+    with pytest.raises(ValueError, match=r"weights of others must be finite, not those of 'layer1\.weight'"):
+        function_overlaps(one, x, others=bad)
+    bad.params["layer1.weight"].fill_(1e308)
     with pytest.raises(ValueError, match="outputs of second are not finite"):
         function_change(one, bad, x)
     monkeypatch.setattr(overlaps, "available_bytes", lambda device: 24 * 2 * 3 * 20)

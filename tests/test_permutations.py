@@ -20,6 +20,7 @@ from spinscape.landscape.symmetry import (
     random_swaps,
     swap,
 )
+from spinscape.landscape.symmetry.swaps import swap_series
 from spinscape.networks.ensemble import Ensemble, outputs
 from spinscape.networks.models import mlp
 from spinscape.networks.units import Axis, Description, Units, describe
@@ -187,6 +188,8 @@ def test_products_and_inverses_take_permutations_only() -> None:
         ({"swaps": -1}, "swaps must be a whole number of at least 0, not -1"),
         ({"swaps": 1.5}, "swaps must be a whole number"),
         ({"swaps": 2, "disjoint": True}, "swaps must be at most 1, half the 3 units of 'layer1'"),
+        ({"swaps": True}, "swaps must be a whole number"),
+        ({"swaps": 1, "trials": "a"}, "trials must be a whole number of at least 1, not 'a'"),
         ({"swaps": 1, "trials": 0}, "trials must be a whole number of at least 1"),
         ({"swaps": 1, "units": "layer7"}, "units names hidden units 'layer7'; known sets: 'layer1'"),
         ({"swaps": 1, "units": []}, "units must name at least one"),
@@ -201,6 +204,12 @@ def test_what_cannot_be_swapped_is_refused(arguments: dict, words: str) -> None:
 def test_copies_that_cannot_fit_are_refused() -> None:
     with pytest.raises(MemoryError, match="trials must be at most"):
         swap(networks([2, 3, 4]), 0, trials=10**13)
+    with pytest.raises(MemoryError, match=r"trials of 1 networks take .* trials must be at most"):
+        random_swaps(networks([2, 3, 4]), 0, replicas=1, trials=10**13)
+    with pytest.raises(MemoryError, match="swaps must be at most"):
+        swap(networks([2, 3, 4]), 10**13)
+    with pytest.raises(MemoryError, match="replicas must be at most"):
+        random_permutations(networks([2, 3, 4]), replicas=10**13)
     with pytest.raises(MemoryError, match="permutations must be at most"):
         permute(networks([100, 3, 10**5], 1), {"layer1": torch.arange(3).repeat(10**6, 1)})
 
@@ -212,7 +221,14 @@ def test_a_model_without_description_is_refused() -> None:
 
 
 def test_a_description_is_checked_against_the_model() -> None:
-    units = Units("a", 3, (Axis("layer1.weight"),), (Axis("layer2.weight", 1),), (Axis("layer1.weight"),))
+    units = Units(
+        "a",
+        3,
+        (Axis("layer1.weight"),),
+        (Axis("layer2.weight", 1),),
+        (Axis("layer1.weight"),),
+        kind="homogeneous",
+    )
     ensemble = networks([2, 4, 1], bias=False)
     with pytest.raises(ValueError, match=r"layer1.weight.* must have 3 x 1 entries"):
         permute(ensemble, {"a": [0, 2, 1]}, Description((units,), ("layer2.weight",)))
@@ -222,3 +238,38 @@ def test_all_permutations_of_a_tiny_network_differ() -> None:
     ensemble = networks([2, 3, 2], 1)
     every = torch.tensor(list(itertools.permutations(range(3))))
     assert len(torch.unique(permute(ensemble, {"layer1": every}).flat(), dim=0)) == 6
+
+
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_a_series_of_numbers_of_swaps_goes_on_where_smaller_ones_end(disjoint: bool) -> None:
+    description = describe(mlp([2, 7, 9, 3]))
+    series = swap_series(description, [3, 0, 1, 3], replicas=2, trials=3, disjoint=disjoint, seed=5)
+    for k, count in enumerate([3, 0, 1, 3]):
+        one = random_swaps(
+            description, np.int64(count), replicas=2, trials=3, disjoint=disjoint, seed=np.int64(5)
+        )
+        assert all(torch.equal(series[name][:, :, k], one[name]) for name in one)
+
+
+def test_each_pair_is_drawn_once_whatever_the_numbers_of_swaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    rand = torch.rand
+    monkeypatch.setattr(
+        torch, "rand", lambda *given, **options: calls.append(given) or rand(*given, **options)
+    )
+    description = describe(mlp([2, 7, 9, 3]))
+    swap_series(description, [0, 50, 200], replicas=2, trials=3, where="total")
+    # The layers, and the pairs of two layers.
+    assert len(calls) == 2 * 3 * 3
+
+
+def test_swaps_in_total_are_uniform_in_every_layer() -> None:
+    description = describe(mlp([2, 40, 40, 40, 3]))
+    drawn = swap_series(description, [1, 2], replicas=1, trials=4000, where="total", seed=1)
+    away = {name: (p[0] != torch.arange(40)).double() for name, p in drawn.items()}
+    assert torch.equal(sum(p[:, 0].sum(1) for p in away.values()), torch.full((4000,), 2.0).double())
+    for p in away.values():
+        # About 2667 units of 4000 / 3 swaps: a standard error of 0.03 in each quarter's share of a quarter.
+        assert float(p[:, 0].sum()) == pytest.approx(8000 / 3, rel=0.1)
+        quarters = p[:, 0].reshape(4000, 4, 10).sum((0, 2)) / p[:, 0].sum() * 4
+        assert float((quarters - 1).abs().max()) < 0.15

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
 
-from spinscape.landscape.symmetry.recovery import METHODS, recovery
+from spinscape.landscape.symmetry._pair import Pair
+from spinscape.landscape.symmetry.matching import Found, Search
+from spinscape.landscape.symmetry.recovery import METHODS, _noisy, recovery
 from spinscape.networks.convolutional import vgg16
 from spinscape.networks.datasets import load
 from spinscape.networks.ensemble import Ensemble
@@ -121,6 +125,11 @@ def test_weights_stay_as_they_were() -> None:
         ({"methods": ["guess"]}, "methods must be some of"),
         ({"methods": "descent"}, "methods must be some of"),
         ({"methods": []}, "methods must be some of"),
+        ({"methods": {}}, "methods must be some of"),
+        ({"methods": None}, "methods must be some of"),
+        ({"noise": None}, "noise must list finite levels"),
+        ({"noise": ["much"]}, "noise must list finite levels"),
+        ({"trials": "a"}, "trials must be a whole number of at least 1"),
         ({"methods": {"mine": {"start": "anywhere"}}}, "start must be one of"),
         ({"seed": -1}, "seed must be a whole number"),
     ],
@@ -134,5 +143,38 @@ def test_options_are_checked(options: dict, message: str) -> None:
 def test_weights_that_are_not_finite_are_refused() -> None:
     ensemble = randomised(mlp([2, 3, 2]), 2)
     ensemble.params["layer2.bias"][1, 0] = torch.nan
-    with pytest.raises(ValueError, match=r"layer2\.bias of network 1 of the ensemble"):
+    with pytest.raises(ValueError, match=r"not those of 'layer2\.bias' of network 1"):
         recovery(Ensemble(ensemble.model, ensemble.params))
+
+
+def test_what_cannot_be_recovered_is_refused() -> None:
+    ensemble = randomised(mlp([2, 3, 2]), 1)
+    with pytest.raises(MemoryError, match=r"1,000,000,000,000 trials of .*trials must be at most"):
+        recovery(ensemble, trials=10**12)
+    with pytest.raises(TypeError, match="method 'mine' has no option 'begin'; options are method, start"):
+        recovery(ensemble, methods={"mine": {"begin": "identity"}})
+    with pytest.raises(ValueError, match="no hidden units"):
+        recovery(randomised(mlp([2, 3]), 1))
+
+
+def test_noise_is_in_units_of_the_root_mean_square() -> None:
+    g = torch.Generator().manual_seed(1)
+    value = torch.randn(20_000, generator=g) * (torch.rand(20_000, generator=g) < 0.1)
+    noisy = _noisy({"weight": value}, 0.5, 0, 0)["weight"]
+    # The mean absolute value is a quarter of it.
+    assert float((noisy - value).std()) == pytest.approx(0.5 * float(value.square().mean().sqrt()), rel=0.03)
+
+
+def test_searches_of_a_trial_draw_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The package has a function of the module's name.
+    module = import_module("spinscape.landscape.symmetry.recovery")
+    seen = []
+    look = module.look
+
+    def watched(pair: Pair, search: Search, *which: int) -> Found:
+        seen.append(which)
+        return look(pair, search, *which)
+
+    monkeypatch.setattr(module, "look", watched)
+    recovery(randomised(mlp([2, 3, 2]), 2), trials=3, methods=["descent, random order"])
+    assert seen == [(0,), (1,), (2,)]

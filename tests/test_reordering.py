@@ -109,8 +109,10 @@ def test_orders_by_hand() -> None:
     ensemble.params["layer2.weight"][0] = 0
     for by, order in (("norm", [1, 2, 0]), ("ward", [1, 2, 0])):
         assert by_units(ensemble, by=by).permutations["layer1"].tolist() == [order]
-    ensemble.params["layer1.weight"][0] = torch.tensor([[-3.0], [1.0], [-2.9]])
-    assert by_units(ensemble, by="ward").permutations["layer1"].tolist() == [[1, 2, 0]]
+    # Of two sides the mean norm counts, not the total: a pair of 3 and 3.1 comes before 5.
+    for weights in ([-3.0, 1.0, -2.9], [5.0, 3.0, 3.1]):
+        ensemble.params["layer1.weight"][0] = torch.tensor(weights)[:, None]
+        assert by_units(ensemble, by="ward").permutations["layer1"].tolist() == [[1, 2, 0]]
 
 
 def test_what_cannot_be_is_refused() -> None:
@@ -119,6 +121,10 @@ def test_what_cannot_be_is_refused() -> None:
         by_units(ensemble, by="size")
     with pytest.raises(ValueError, match="two networks"):
         by_solutions(ensemble[0])
+    wide = Ensemble.from_modules([mlp([1, 10**6, 1])])
+    with pytest.raises(MemoryError, match=r"units of 'layer1' take .* units of 'layer1' must be at most"):
+        by_units(wide, by="ward")
+    assert by_units(wide, by="norm").permutations["layer1"].shape == (1, 10**6)
     ensemble.params["layer2.weight"][1, 0, 0] = torch.nan
     for refused in (raw_distances, by_units, compare):
         with pytest.raises(ValueError, match=r"layer2\.weight"):

@@ -11,7 +11,7 @@ from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate, outputs
 from spinscape.networks.forward import Forward
 from spinscape.networks.models import initialise
-from spinscape.networks.residual_net import ResNet, resnet18
+from spinscape.networks.residual_net import ResNet, _weights, resnet18
 from spinscape.networks.training import train
 from spinscape.networks.units import Axis, describe
 from symmetric import change, check_axes, randomised, scaled
@@ -151,6 +151,7 @@ def test_initial_parameters_come_from_the_generator():
         ({"width": 0}, "width must be a positive integer, not 0"),
         ({"channels": 1.5}, "channels must be a positive integer"),
         ({"classes": 0}, "classes must be"),
+        ({"blocks": 3}, "blocks must be a sequence of positive integers, not 3"),
         ({"blocks": ()}, "stages must be a positive integer, not 0"),
         ({"blocks": (2, 0)}, "blocks must be a positive integer, not 0"),
     ],
@@ -165,3 +166,16 @@ def test_a_network_that_does_not_fit(monkeypatch):
     with pytest.raises(MemoryError, match="its parameters must be at most 125,000"):
         resnet18()
     resnet18(width=1)
+
+
+@pytest.mark.parametrize("options", [{"channels": 10**12}, {"classes": 10**12}, {"width": 10**7}], ids=str)
+def test_sizes_that_cannot_fit(options):
+    with pytest.raises(MemoryError, match=r"a network of [\d,]* parameters takes .* must be at most"):
+        ResNet(**options)
+
+
+@pytest.mark.parametrize("blocks", [(2, 2, 2, 2), (3,), (1, 3, 1)])
+def test_the_number_of_weights_is_known_before_they_are_made(blocks):
+    model = ResNet(2, 5, blocks=blocks, width=3)
+    expected = sum(p.numel() for p in model.parameters() if p.ndim > 1)
+    assert _weights(2, 5, blocks, 3) == expected

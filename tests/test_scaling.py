@@ -114,5 +114,10 @@ def test_what_cannot_be_scaled_is_refused() -> None:
         rescale(bad, {})
     with pytest.raises(ValueError, match="spread must be"):
         random_scales(bad, replicas=1, spread=-1)
+    with pytest.raises(ValueError, match="spread must be a finite number of at least 0, not 'a'"):
+        random_scales(bad, replicas=1, spread="a")
     with pytest.raises(ValueError, match="replicas must be"):
         random_signs(bad, replicas=0)
+    for draw, of in ((random_scales, bad), (random_signs, odd([2, 3, 1]))):
+        with pytest.raises(MemoryError, match="replicas must be at most"):
+            draw(of, replicas=10**13)

@@ -161,3 +161,20 @@ def test_what_cannot_be_is_refused() -> None:
         shrunk_loss(ensemble, x, y[1:], [0.5])
     with pytest.raises(ValueError, match="at least 3"):
         shrunk_loss(networks(2), x, y, [0.5])
+
+
+def test_samples_weights_and_sizes_are_checked_at_the_door() -> None:
+    ensemble, (x, y) = networks(6), samples()
+    with pytest.raises(ValueError, match=r"labels y must lie in 0\.\.2, not 1\.\.3"):
+        shrunk_loss(ensemble, x, y + 1, [0.5])
+    with pytest.raises(ValueError, match="x has 4 features, and the networks read 5"):
+        shrunk_loss(ensemble, x[:, :4], y, [0.5])
+    with pytest.raises(ValueError, match=r"one hidden layer.*deep_swap_lines"):
+        shrunk_loss(Ensemble.from_modules([mlp([5, 4, 4, 3])]), x, y, [0.5])
+    with pytest.raises(MemoryError, match="draws must be at most"):
+        shrunk_loss(ensemble, x, y, [0.5], draws=10**9)
+    by_numpy = shrunk_loss(ensemble, x.numpy(), y.numpy(), [0.5])
+    np.testing.assert_array_equal(by_numpy.fluctuating, shrunk_loss(ensemble, x, y, [0.5]).fluctuating)
+    ensemble.params["layer1.bias"][0, 0] = torch.inf
+    with pytest.raises(ValueError, match=r"must be finite, not those of 'layer1\.bias' of network 0"):
+        shrunk_loss(ensemble, x, y, [0.5])

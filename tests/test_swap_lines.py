@@ -199,15 +199,20 @@ def test_barriers_by_hand() -> None:
         barrier(lines, of="height")
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ensemble, (x, y) = networks(6, 8, 3), samples(6)
-    with pytest.raises(ValueError, match="one hidden layer"):
+    with pytest.raises(ValueError, match=r"one hidden layer.*deep_swap_lines"):
         swap_lines(networks(6, 8, 8, 3), x, y, swaps=[1], trials=1)
     with pytest.raises(ValueError, match="one hidden layer"):
         swap_lines(networks(6, 8, 3, batch_norm=True), x, y, swaps=[1], trials=1)
     for wrong in (
         {"swaps": []},
         {"swaps": [-1]},
+        {"swaps": 3},
+        {"swaps": ["a"]},
+        {"swaps": [1.5]},
+        {"trials": "a"},
+        {"points": None},
         {"trials": 0},
         {"points": 1},
         {"swaps": [5], "disjoint": True},
@@ -220,8 +225,46 @@ def test_what_cannot_be_is_refused() -> None:
         swap_lines(ensemble, x, y[:-1], swaps=[1], trials=1)
     with pytest.raises(ValueError, match="where"):
         deep_swap_lines(ensemble, x, y, swaps=[1], trials=1, where="all")
-    with pytest.raises(MemoryError, match="allowed"):
+    with pytest.raises(MemoryError, match="allowed: trials must be at most"):
         swap_lines(ensemble, x, y, swaps=[1], trials=10**8)
+    monkeypatch.setattr("spinscape.landscape.symmetry.checks.available_bytes", lambda device: 2.0**30)
+    for lines in (swap_lines, deep_swap_lines):
+        with pytest.raises(MemoryError, match=r"trials of 2 networks take .* trials must be at most"):
+            lines(ensemble, x, y, swaps=[1], trials=10**7, points=2)
+
+
+@pytest.mark.parametrize("lines", [swap_lines, deep_swap_lines])
+def test_samples_and_weights_are_checked_at_the_door(lines) -> None:
+    ensemble, (x, y) = networks(6, 8, 3), samples(6)
+    with pytest.raises(ValueError, match=r"labels y must lie in 0\.\.2, not 0\.\.3"):
+        lines(ensemble, x, torch.where(y > 1, 3, y), swaps=[1], trials=1)
+    with pytest.raises(ValueError, match="labels of shape"):
+        lines(ensemble, x, y.double(), swaps=[1], trials=1)
+    with pytest.raises(ValueError, match=r"x has 5 features|x of shape .* is not what the networks read"):
+        lines(ensemble, x[:, :5], y, swaps=[1], trials=1)
+    by_numpy = lines(ensemble, x.numpy(), y.numpy(), swaps=np.array([1]), trials=np.int64(1))
+    np.testing.assert_array_equal(by_numpy.loss, lines(ensemble, x, y, swaps=[1], trials=1).loss)
+    for value in (torch.nan, torch.inf):
+        ensemble.params["layer2.weight"][1, 0, 0] = value
+        with pytest.raises(ValueError, match=r"must be finite, not those of 'layer2\.weight' of network 1"):
+            lines(ensemble, x, y, swaps=[1], trials=1)
+
+
+@pytest.mark.parametrize("lines", [swap_lines, deep_swap_lines])
+def test_parameters_that_ask_for_gradients_give_the_same(lines) -> None:
+    ensemble, (x, y) = networks(6, 8, 3), samples(6)
+    asking = Ensemble(ensemble.model, {n: p.clone().requires_grad_() for n, p in ensemble.params.items()})
+    found = [lines(one, x, y, swaps=[2], trials=2, points=3) for one in (ensemble, asking)]
+    np.testing.assert_allclose(found[1].loss, found[0].loss, rtol=1e-13)
+    np.testing.assert_array_equal(found[1].distance, found[0].distance)
+
+
+def test_distances_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    ensemble, (x, y) = networks(6, 9, 3), samples(6)
+    whole = swap_lines(ensemble, x, y, swaps=[7, 2], trials=3, points=2)
+    monkeypatch.setattr("spinscape.landscape.swap_lines.BLOCK_BYTES", 1)
+    parts = swap_lines(ensemble, x, y, swaps=[7, 2], trials=3, points=2)
+    np.testing.assert_array_equal(parts.distance, whole.distance)
 
 
 def test_leaky_activation_and_dropout_of_a_model_in_use() -> None:

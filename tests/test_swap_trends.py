@@ -55,3 +55,29 @@ def test_peak_of_the_mean_curve() -> None:
     alphas = np.linspace(0, 1, 5)
     loss = np.stack([[[0, 1, 3, 1, 0], [0, 1, 2, 1, 0]], [[0, 4, 3, 1, 0], [0, 1, 1, 1, 0]]])
     assert swap_trends.peak_position(alphas, loss).tolist() == [0.5, 0.25]
+    assert np.isnan(swap_trends.peak_position(alphas, np.full((2, 1, 5), np.nan))).all()
+
+
+@pytest.mark.parametrize("trend", [swap_trends.log_collapse_ratio, swap_trends.exponents])
+def test_shapes_and_widths_are_checked(trend) -> None:
+    barriers = law(1.0, 1.0)
+    with pytest.raises(ValueError, match=r"barriers must have shape \(W, R, S\), not \(3, 6\)"):
+        trend(barriers[:, 0], WIDTHS, SWAPS)
+    for widths, swaps in ((WIDTHS[:2], SWAPS), (WIDTHS, SWAPS[1:])):
+        with pytest.raises(ValueError, match="need W widths and S swaps"):
+            trend(barriers, widths, swaps)
+    with pytest.raises(ValueError, match="widths must be positive and increase"):
+        trend(barriers, WIDTHS[::-1], SWAPS)
+    with pytest.raises(ValueError, match="swaps must be at least 0"):
+        trend(barriers, WIDTHS, [-1, *SWAPS[1:]])
+
+
+def test_too_little_for_a_trend() -> None:
+    with pytest.raises(ValueError, match="at least two widths"):
+        swap_trends.exponents(law(1.0, 1.0)[:1], WIDTHS[:1], SWAPS)
+    with pytest.raises(ValueError, match="two positive numbers of swaps"):
+        swap_trends.exponents(law(1.0, 1.0)[..., :2], WIDTHS, SWAPS[:2])
+    with pytest.raises(ValueError, match="barriers must have shape"):
+        swap_trends.log_change([1.0, 2.0])
+    with pytest.raises(ValueError, match="loss must have shape"):
+        swap_trends.peak_position([0, 1], np.ones((2, 3, 3)))

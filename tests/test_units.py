@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from spinscape.networks import units as module
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import outputs
 from spinscape.networks.folding import fold
 from spinscape.networks.mixture import Mixture
 from spinscape.networks.models import Residual, Shortcut, mlp
-from spinscape.networks.units import Axis, Description, Units, describe
+from spinscape.networks.units import Axis, Description, Units, check, describe
 from symmetric import change, check_axes, randomised, scaled
 
 
@@ -145,7 +147,7 @@ def test_sets_of_a_perceptron():
         (Axis("layer3.weight", 1),),
         (Axis("layer2.weight", 0), Axis("layer2.bias", 0)),
         tuple(Axis(f"norm2.{part}") for part in ("weight", "bias", "running_mean", "running_var")),
-        "homogeneous",
+        kind="homogeneous",
     )
     assert found.outputs == ("layer3.weight", "layer3.bias")
     assert found.norms == (("layer1", "norm1"), ("layer2", "norm2"))
@@ -170,7 +172,7 @@ class Own(nn.Module):
         super().__init__()
         self.left, self.right, self.top = nn.Linear(4, 6), nn.Linear(4, 6, bias=False), nn.Linear(6, 3)
         self.description = description or Description(
-            (Units("both", 6, self.written(), (Axis("top.weight", 1),), self.written()),),
+            (Units("both", 6, self.written(), (Axis("top.weight", 1),), self.written(), kind="homogeneous"),),
             ("top.weight", "top.bias"),
         )
 
@@ -248,7 +250,10 @@ SHARED = nn.Linear(5, 5)
         ([nn.Sequential(nn.Linear(4, 5), nn.PReLU(5)), nn.Linear(5, 2)], r"0\.1 \(PReLU\)"),
         ([nn.Sequential(Own()), nn.Linear(3, 2)], r"0\.0 \(Own\) is not understood"),
         ([Mixture(2), nn.Linear(4, 2)], r"0 \(Mixture\)"),
-        ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Linear(4, 2)], r"2 \(Linear\) reads 4 numbers"),
+        (
+            [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Linear(4, 2)],
+            r"2 \(Linear\) reads feature maps that nothing flattened",
+        ),
         ([nn.Linear(4, 5), nn.Flatten(), nn.Linear(15, 2)], r"2 \(Linear\) reads 15 numbers, not the 5"),
         ([nn.Linear(4, 5), nn.BatchNorm1d(3), nn.Linear(5, 2)], "1 normalises 3 numbers, not the 5"),
         ([nn.Linear(4, 6), nn.MaxPool1d(2), nn.Linear(3, 2)], r"1 \(MaxPool1d\) pools over units"),
@@ -265,10 +270,90 @@ def test_models_that_are_not_understood(layers, message):
 
 
 def test_a_layer_used_twice():
-    with pytest.raises(ValueError, match=r"3\.weight.* is of no parameter"):
+    with pytest.raises(ValueError, match=r"3\.weight.* is one parameter with 1\.weight: tied weights"):
         describe(nn.Sequential(nn.Linear(4, 5), SHARED, nn.ReLU(), SHARED, nn.Linear(5, 2)))
 
 
 def test_a_shortcut_from_the_inputs():
     with pytest.raises(ValueError, match="1 adds no hidden units"):
         describe(Residual(nn.Linear(4, 4), Shortcut(), nn.Linear(4, 2)))
+
+
+# --- what is left out of a description ------------------------------------------------------------
+
+
+class Normed(nn.Module):
+    """A model of one's own with norms on inputs and hidden units."""
+
+    def __init__(self, description: Description | None = None):
+        super().__init__()
+        self.first, self.low, self.norm = nn.BatchNorm1d(4), nn.Linear(4, 6), nn.BatchNorm1d(6)
+        self.top = nn.Linear(6, 3)
+        self.description = description or complete()
+
+    def hidden_units(self) -> Description:
+        return self.description
+
+    def forward(self, x):
+        return self.top(self.norm(self.low(self.first(x))).relu())
+
+
+NORMS = tuple(Axis(f"norm.{part}") for part in ("weight", "bias", "running_mean", "running_var"))
+
+
+def complete(**changes: object) -> Description:
+    written = (Axis("low.weight"), Axis("low.bias"))
+    units = Units("low", 6, written, (Axis("top.weight", 1),), written, NORMS, kind="homogeneous")
+    whole = Description((units,), ("top.weight", "top.bias"), (("low", "norm"),), ("first",))
+    own = {key: changes.pop(key) for key in list(changes) if key == "elsewhere"}
+    return replace(whole, units=(replace(units, **changes),), **own)
+
+
+def test_a_complete_description_keeps_the_function():
+    model = Normed()
+    check_axes(randomised(model), describe(model), inputs(4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"norms": ()}, r"norm\.weight is listed for no hidden units"),
+        ({"norms": NORMS[:2]}, r"norm\.running_mean is listed for no hidden units"),
+        ({"norms": NORMS[:1] + NORMS[2:]}, r"norm\.bias is not listed .*'low', although norm\.weight is"),
+        ({"elsewhere": ()}, r"first\.weight is listed for no hidden units"),
+        ({"elsewhere": ("first", "second")}, "second, listed in elsewhere, is no module"),
+        (
+            {"incoming": (Axis("low.weight"),), "opening": (Axis("low.weight"),)},
+            r"low\.bias is not listed for hidden units 'low', although low\.weight is: a permutation would",
+        ),
+    ],
+    ids=str,
+)
+def test_incomplete_descriptions_are_refused(changes, message):
+    wrong = complete(**changes)
+    with pytest.raises(ValueError, match=message):
+        describe(Normed(wrong))
+
+
+def test_kind_has_to_be_said():
+    with pytest.raises(TypeError, match="kind"):
+        Units("low", 6, (Axis("low.weight"),), (), (Axis("low.weight"),))
+
+
+def test_norms_on_inputs_and_outputs_are_elsewhere():
+    layers = [nn.BatchNorm1d(4), nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)]
+    model = nn.Sequential(*layers, nn.BatchNorm1d(3), nn.BatchNorm1d(3, affine=False))
+    assert describe(model).elsewhere == ("0", "5", "6")
+    bare = nn.Sequential(nn.BatchNorm1d(4, affine=False, track_running_stats=False), *layers[1:])
+    assert describe(bare).elsewhere == ()
+
+
+def test_what_is_no_description():
+    with pytest.raises(TypeError, match="description must be a Description, not int"):
+        check(mlp([4, 5, 3]), 3)
+
+
+def test_the_worked_example():
+    ran = doctest.testmod(module)
+    assert ran.attempted > 5
+    assert ran.failed == 0

@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from spinscape.landscape.symmetry.checks import check_finite, check_samples
 from spinscape.networks.device import keep_heap
+from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.forward import ELEMENTWISE
 from spinscape.networks.losses import PerSample, correct, resolve_loss
 
@@ -87,17 +89,37 @@ def one_hidden(model: nn.Module, params: dict[str, Tensor], replica: int) -> One
     if not (plain and kinds[0] is kinds[-1] is nn.Linear and all(k in ACTIVATIONS for k in kinds[1:-1])):
         raise ValueError(
             "a network with one hidden layer is needed: linear, elementwise activation, linear; "
-            f"not {type(model).__name__} of {[kind.__name__ for kind in kinds]}"
+            f"not {type(model).__name__} of {[kind.__name__ for kind in kinds]}; "
+            "for other models there is spinscape.landscape.swap_lines.deep_swap_lines"
         )
     (first, _), (last, _) = named[0], named[-1]
-    weight, readout = params[f"{first}.weight"][replica], params[f"{last}.weight"][replica]
+    weight, readout = (params[f"{name}.weight"][replica].detach() for name in (first, last))
 
     def bias(name: str, size: int) -> Tensor:
         own = params.get(f"{name}.bias")
-        return weight.new_zeros(size) if own is None else own[replica]
+        return weight.new_zeros(size) if own is None else own[replica].detach()
 
     activation = named[1][1] if len(named) == 3 else nn.Identity()
     return OneHidden(weight, bias(first, len(weight)), readout, bias(last, len(readout)), activation)
+
+
+def check_rows(
+    ensemble: Ensemble, x: Tensor | ArrayLike, y: Tensor | ArrayLike, loss: str | PerSample
+) -> tuple[Tensor, Tensor]:
+    """Return inputs ``(N, F)`` and labels or targets that networks with one hidden layer read.
+
+    Raises
+    ------
+    ValueError
+        If the model has more layers, weights are not finite, or samples do not fit.
+    """
+    features = one_hidden(ensemble.model, ensemble.params, 0).weight.shape[1]
+    check_finite(ensemble)
+    rows = torch.as_tensor(x).to(ensemble.dtype)
+    rows = rows.flatten(1) if rows.ndim > 1 else rows
+    if rows.ndim == 2 and rows.shape[1] != features:
+        raise ValueError(f"x has {rows.shape[1]} features, and the networks read {features}")
+    return check_samples(ensemble, rows, y, loss)
 
 
 class Links(NamedTuple):

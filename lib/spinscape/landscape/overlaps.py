@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spinscape.landscape.symmetry.checks import check_finite
 from spinscape.memory import available_bytes
 from spinscape.networks.ensemble import Ensemble, outputs
 from spinscape.networks.losses import predicted
 from spinscape.progress import track
+
+ROUNDING = 64 * np.finfo(float).eps
+"""Above what rounding leaves of equal outputs after their mean is taken off, as a share of them."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ def _outputs(ensembles: dict[str, Ensemble], x: Tensor, chunk: int | None) -> li
     if not len(x):
         raise ValueError("x is empty")
     first, *rest = ensembles
+    for name, one in ensembles.items():
+        check_finite(one, f"weights of {name} must be finite, not those of")
     counts = {name: outputs(one[0], x[:1]).shape[-1] for name, one in ensembles.items()}
     for name in rest:
         if counts[name] != counts[first]:
@@ -148,5 +154,5 @@ def _directions(values: Tensor) -> Tensor:
     size = values.abs().amax((1, 2))
     centred = (values - values.mean(1, keepdim=True)).flatten(1)
     length = torch.linalg.vector_norm(centred, dim=1)
-    noise = 1e-14 * size * centred.shape[1] ** 0.5
+    noise = ROUNDING * size * centred.shape[1] ** 0.5
     return centred / length.where(length > noise, torch.nan)[:, None]

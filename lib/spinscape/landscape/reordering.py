@@ -19,6 +19,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
+from spinscape.landscape.symmetry.checks import check_finite, check_memory
 from spinscape.landscape.symmetry.permutations import Permutations, fitting, permute
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Description, Units
@@ -34,6 +35,9 @@ NEAR = 1e-6
 """Squared distances below this share of the largest squared norm are taken again by subtraction."""
 
 RULES = ("ward", "norm")
+
+PAIR_BYTES = 8
+"""What a pair of units takes in a Ward tree, counted twice: distances of all pairs, and a copy."""
 
 
 class UnitsSorted(NamedTuple):
@@ -119,12 +123,16 @@ def compare(ensemble: Ensemble, *, description: Description | None = None) -> Re
     ------
     ValueError
         If there is one network, its hidden units are not described, or parameters are not finite.
+    MemoryError
+        If a set has more units than fit in a tree; it tells how many do.
 
     Notes
     -----
     Distances modulo permutations are :func:`spinscape.landscape.symmetry.quotient_distances`.
     """
     description = fitting(ensemble, description)
+    check_finite(ensemble.params)
+    _check_widths(description)
     solutions = by_solutions(ensemble)
     return Reordering(
         raw=raw_distances(ensemble),
@@ -142,6 +150,11 @@ def raw_distances(ensemble: Ensemble) -> Floats:
     Products of all pairs are taken at once, in blocks; nearly equal networks are subtracted, so that equal
     ones are at distance zero.
 
+    Parameters
+    ----------
+    ensemble
+        R networks.
+
     Raises
     ------
     ValueError
@@ -149,17 +162,16 @@ def raw_distances(ensemble: Ensemble) -> Floats:
     """
     count = ensemble.replicas
     gram = np.zeros((count, count))
-    for name, value in ensemble.params.items():
+    check_finite(ensemble.params)
+    for value in ensemble.params.values():
         for block in value.detach().flatten(1).split(max(1, PIECE // count), dim=1):
             rows = block.double()
-            if not bool(rows.isfinite().all()):
-                raise ValueError(f"distances need finite weights; {name} has others")
             rows = rows - rows.mean(0)
             gram += (rows @ rows.T).cpu().numpy()
     norms = np.diag(gram)
     squares = np.maximum(norms[:, None] + norms - 2 * gram, 0)
     for i, j in zip(*np.nonzero(np.triu(squares <= NEAR * norms.max(), 1)), strict=True):
-        away = [(p[i].double() - p[j].double()).square().sum() for p in ensemble.params.values()]
+        away = [(p[i] - p[j].double()).detach().square().sum() for p in ensemble.params.values()]
         squares[i, j] = float(torch.stack(away).sum())
     squares = np.triu(squares, 1)
     return np.sqrt(squares + squares.T)
@@ -212,10 +224,15 @@ def by_units(ensemble: Ensemble, *, by: str = "ward", description: Description |
     ------
     ValueError
         If the rule is unknown, the hidden units are not described, or weights are not finite.
+    MemoryError
+        If a set has more units than fit in a Ward tree; it tells how many do.
     """
     if by not in RULES:
         raise ValueError(f"by must be one of {RULES}, not {by!r}")
     description = fitting(ensemble, description)
+    check_finite(ensemble.params)
+    if by == "ward":
+        _check_widths(description)
     permutations = {}
     for units in description.units:
         rows = []
@@ -229,20 +246,28 @@ def by_units(ensemble: Ensemble, *, by: str = "ward", description: Description |
 def unit_vectors(ensemble: Ensemble, units: Units, replica: int) -> Floats:
     """Return every parameter that belongs to each unit of a network, float64 ``(size, D)``.
 
-    Raises
-    ------
-    ValueError
-        If a parameter is not finite; it is named.
+    Parameters
+    ----------
+    ensemble
+        R networks.
+    units
+        A set of hidden units of their model.
+    replica
+        Which network.
     """
     parts = []
     for axis in units.axes:
         if axis.name not in ensemble.params:
             continue
         value: Tensor = ensemble.params[axis.name][replica].detach().double()
-        if not bool(value.isfinite().all()):
-            raise ValueError(f"an order of units needs finite weights; {axis.name} has others")
         parts.append(value.movedim(axis.axis, 0).reshape(units.size, -1))
     return torch.cat(parts, 1).cpu().numpy()
+
+
+def _check_widths(description: Description) -> None:
+    """Refuse sets of so many units that a Ward tree of them does not fit in memory."""
+    for units in description.units:
+        check_memory(f"units of {units.name!r}", units.size, PAIR_BYTES, power=2)
 
 
 def _norms(vectors: Floats) -> Floats:

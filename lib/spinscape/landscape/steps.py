@@ -20,8 +20,8 @@ PERMUTATIONS, SWAPS, SCALES, SIGNS = 21, 22, 23, 24
 STARTS, PLANTED, NOISE = 31, 32, 33
 """Likewise, for matching."""
 
-RISES, LAW = 41, 42
-"""Likewise, for points at a given distance, and for the law of swapped units."""
+RISES, LAW, LAYERS = 41, 42, 43
+"""Likewise, for points at a given distance, for the law of swapped units, and for the layers of swaps."""
 
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:

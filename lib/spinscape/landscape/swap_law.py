@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spinscape.landscape._displaced import OneHidden, one_hidden
+from spinscape.landscape._displaced import OneHidden, check_rows, one_hidden
 from spinscape.landscape.steps import LAW, draw, generator
+from spinscape.landscape.symmetry.checks import at_least, check_memory
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.losses import PerSample, resolve_loss
 from spinscape.progress import bar
@@ -35,6 +36,9 @@ SAMPLES = 64
 
 DRAW_BYTES = 2**24
 """Drawn outputs that are evaluated together."""
+
+DRAWN = 8
+"""Copies of the drawn outputs at once, at most: normals and noises of two kinds, their sum, the outputs."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,10 @@ def shrunk_loss(
     Raises
     ------
     ValueError
-        If the model has not one hidden layer, has fewer than 3 units, or an argument is out of range.
+        If the model has not one hidden layer, has fewer than 3 units, weights are not finite, samples do not
+        fit the model, or an argument is out of range.
+    MemoryError
+        If the drawn outputs do not fit in memory; it tells how many do.
 
     Notes
     -----
@@ -152,12 +159,11 @@ def shrunk_loss(
     parts = np.broadcast_to(np.asarray(paired, float), table.shape)
     if not ((parts >= 0) & (parts <= 1)).all():
         raise ValueError(f"paired must lie in [0, 1], not {paired!r}")
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"x and y must have the same positive length, not {len(x)} and {len(y)}")
-    if int(draws) != draws or draws < 1:
-        raise ValueError(f"draws must be a whole number of at least 1, not {draws}")
-    x, y = x.to(ensemble.device, ensemble.dtype), y.to(ensemble.device)
+    draws = at_least("draws", draws, 1)
     per_sample = resolve_loss(loss)
+    x, y = check_rows(ensemble, x, y, loss)
+    outputs = len(x) * len(one_hidden(ensemble.model, ensemble.params, 0).offset)
+    check_memory("draws", draws, DRAWN * outputs * x.element_size(), device=x.device)
     replicas = ensemble.replicas
     found = {name: np.empty((replicas, len(table))) for name in ("mean", "fluctuating", "spread")}
     start, shrinkage = np.empty(replicas), np.empty(replicas)
@@ -188,7 +194,17 @@ def shrunk_loss(
 
 
 def covariance_factors(width: int, share: float, paired: float = 1.0) -> tuple[float, float]:
-    """Return what `Moments.units` and `Moments.rest` are multiplied by; see :func:`shrunk_loss`."""
+    """Return what `Moments.units` and `Moments.rest` are multiplied by; see :func:`shrunk_loss`.
+
+    Parameters
+    ----------
+    width
+        Number M of hidden units, at least 3.
+    share
+        Displaced units as a share of all, in [0, 1].
+    paired
+        What part of them has changed places with its partner, in [0, 1].
+    """
     pairs = share * width / 2
     meeting = 2 * (pairs - 1) / ((width - 2) * (width - 3)) if width > 3 and pairs > 1 else 0.0
     return share * (1 - share) * width**2 / (width - 1), pairs * (1 + paired) / 2 * (1 + meeting)

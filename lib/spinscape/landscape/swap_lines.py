@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spinscape.landscape._copy_lines import CopyLines
-from spinscape.landscape._displaced import Lines, one_hidden
-from spinscape.landscape.steps import SWAPS, generator
-from spinscape.landscape.symmetry.permutations import Permutations, permute, random_swaps
+from spinscape.landscape._displaced import Lines, check_rows, one_hidden
+from spinscape.landscape.symmetry.checks import at_least, check_finite, check_samples, whole_numbers
+from spinscape.landscape.symmetry.permutations import permute
+from spinscape.landscape.symmetry.swaps import swap_series
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.losses import PerSample
-from spinscape.networks.units import Description, describe
+from spinscape.networks.units import describe
 from spinscape.progress import bar
 
 Floats = NDArray[np.float64]
@@ -29,6 +30,9 @@ Ints = NDArray[np.int64]
 
 LARGEST = 2**27
 """Values of the loss on all lines together, one gigabyte."""
+
+BLOCK_BYTES = 2**24
+"""Differences between units that are taken at once."""
 
 SPREADS = ("each", "total")
 
@@ -136,10 +140,10 @@ def swap_lines(
     Raises
     ------
     ValueError
-        If the model has not one hidden layer (then see :func:`deep_swap_lines`), or an argument is out of
-        range.
+        If the model has not one hidden layer (then see :func:`deep_swap_lines`), weights are not finite,
+        samples do not fit the model, or an argument is out of range.
     MemoryError
-        If there are more than `LARGEST` values.
+        If there are more than `LARGEST` values, or the permutations do not fit in memory.
 
     Notes
     -----
@@ -154,19 +158,14 @@ def swap_lines(
     (1, 2, 3, 25)
     """
     replicas = ensemble.replicas
-    one_hidden(ensemble.model, ensemble.params, 0)
+    alphas, counts = _check(replicas, swaps, trials, points)
+    x, y = check_rows(ensemble, x, y, loss)
     description = describe(ensemble.model)
-    name = description.units[0].name
-    alphas = _check(replicas, swaps, trials, points, x, y)
-    x, y = x.to(ensemble.device, ensemble.dtype), y.to(ensemble.device)
-    drawn = [
-        random_swaps(description, s, replicas=replicas, trials=trials, disjoint=disjoint, seed=seed)[name]
-        for s in swaps
-    ]
-    permutations = torch.stack(drawn, 2).numpy()
+    drawn = swap_series(description, counts, replicas=replicas, trials=trials, disjoint=disjoint, seed=seed)
+    permutations = drawn[description.units[0].name].numpy()
     away, paired = _moved(permutations)
-    rising = np.argsort(swaps, kind="stable")
-    shape = (replicas, len(swaps), trials)
+    rising = np.argsort(counts, kind="stable")
+    shape = (replicas, len(counts), trials)
     found = {key: np.empty((*shape, points)) for key in ("loss", "accuracy")}
     distance = np.empty(shape)
     with bar("lines to swapped copies", replicas * trials) as progress:
@@ -175,13 +174,11 @@ def swap_lines(
             lines = Lines(network, x, y, alphas, loss=loss)
             for values, by_trial in zip(found.values(), lines(permutations[r][:, rising]), strict=True):
                 values[r, rising] = by_trial.swapaxes(0, 1)
-            squares = _squares(network.vectors())
-            own = np.arange(len(squares))
-            distance[r] = np.sqrt(squares[own, permutations[r]].sum(-1)).T
+            distance[r] = _distances(network.vectors(), permutations[r]).T
             progress.update(trials)
     return SwapLines(
         alphas=alphas,
-        swaps=np.asarray(swaps, np.int64),
+        swaps=np.array(counts),
         displaced=away.swapaxes(1, 2),
         paired=paired.swapaxes(1, 2),
         distance=distance,
@@ -220,37 +217,41 @@ def deep_swap_lines(
     Raises
     ------
     ValueError
-        If the model's hidden units are not described, or an argument is out of range.
+        If the model's hidden units are not described, weights are not finite, samples do not fit the model,
+        or an argument is out of range.
     MemoryError
-        If there are more than `LARGEST` values, or one network does not fit.
+        If there are more than `LARGEST` values, or the permutations or one network do not fit.
     """
     if where not in SPREADS:
         raise ValueError(f"where must be one of {SPREADS}, not {where!r}")
     replicas = ensemble.replicas
     description = describe(ensemble.model)
-    alphas = _check(replicas, swaps, trials, points, x, y)
-    x, y = x.to(ensemble.device, ensemble.dtype), y.to(ensemble.device)
-    shape = (replicas, len(swaps), trials)
+    alphas, counts = _check(replicas, swaps, trials, points)
+    check_finite(ensemble)
+    x, y = check_samples(ensemble, torch.as_tensor(x).to(ensemble.dtype), y, loss)
+    shape = (replicas, len(counts), trials)
     found = {key: np.empty((*shape, points)) for key in ("loss", "accuracy")}
     distance = np.zeros(shape)
-    drawn = _draws(description, swaps, replicas, trials, where, seed)
+    drawn = swap_series(description, counts, replicas=replicas, trials=trials, where=where, seed=seed)
     moved = [_moved(p.numpy()) for p in drawn.values()]
-    with bar("lines to swapped copies", replicas * len(swaps) * trials) as progress:
+    with bar("lines to swapped copies", replicas * len(counts) * trials) as progress:
         for r in range(replicas):
             network = ensemble[r]
             lines = CopyLines(network, description, x, y, alphas, loss=loss)
             for s, t in np.ndindex(*shape[1:]):
-                own = {name: p[r, s, t] for name, p in drawn.items()}
+                own = {name: p[r, t, s] for name, p in drawn.items()}
                 copy = permute(network, own, description)
-                away = [(copy.params[n] - p).double().square().sum() for n, p in network.params.items()]
+                away = [
+                    (copy.params[n] - p).detach().double().square().sum() for n, p in network.params.items()
+                ]
                 distance[r, s, t] = float(torch.stack(away).sum().sqrt())
                 found["loss"][r, s, t], found["accuracy"][r, s, t] = lines(copy, own)
                 progress.update()
     return SwapLines(
         alphas=alphas,
-        swaps=np.asarray(swaps, np.int64),
-        displaced=np.sum([displaced for displaced, _ in moved], axis=0),
-        paired=np.sum([paired for _, paired in moved], axis=0),
+        swaps=np.array(counts),
+        displaced=np.sum([displaced for displaced, _ in moved], axis=0).swapaxes(1, 2),
+        paired=np.sum([paired for _, paired in moved], axis=0).swapaxes(1, 2),
         distance=distance,
         widths=np.array([units.size for units in description.units]),
         **found,
@@ -265,54 +266,31 @@ def _moved(permutations: Ints) -> tuple[Ints, Ints]:
     return away.sum(-1), (away & back).sum(-1)
 
 
-def _draws(
-    description: Description, swaps: Sequence[int], replicas: int, trials: int, where: str, seed: int
-) -> Permutations:
-    """Return the permutation of every set of units, ``(R, S, T, size)``."""
-
-    def table(count: int) -> Permutations:
-        return random_swaps(description, count, replicas=replicas, trials=trials, seed=seed)
-
-    if where == "each":
-        tables = [table(int(s)) for s in swaps]
-        return {name: torch.stack([p[name] for p in tables], 1) for name in tables[0]}
-    sets = [units.name for units in description.units]
-    tables = [table(count) for count in range(max(swaps) + 1)]
-    drawn = {
-        name: torch.empty((replicas, len(swaps), trials, p.shape[-1]), dtype=torch.int64)
-        for name, p in tables[0].items()
-    }
-    for r in range(replicas):
-        for t in range(trials):
-            layers = torch.rand(max(swaps), generator=generator(seed, SWAPS, r, t, 1), dtype=torch.float64)
-            layers = (layers * len(sets)).long()
-            for i, s in enumerate(swaps):
-                counts = torch.bincount(layers[:s], minlength=len(sets)).tolist()
-                for name, count in zip(sets, counts, strict=True):
-                    drawn[name][r, i, t] = tables[count][name][r, t]
-    return drawn
+def _distances(vectors: Tensor, permutations: Ints) -> Floats:
+    """Return Euclidean distances between units' rows ``(M, D)`` and permuted ones, ``(T, S)``."""
+    width = len(vectors)
+    away = permutations != np.arange(width)
+    # Trials and numbers of swaps share links between units.
+    links, which = np.unique((np.arange(width) * width + permutations)[away], return_inverse=True)
+    squares = np.empty(len(links))
+    size = max(1, BLOCK_BYTES // (8 * vectors.shape[1]))
+    for start in range(0, len(links), size):
+        block = torch.from_numpy(links[start : start + size]).to(vectors.device)
+        apart = vectors[block // width].cpu().double() - vectors[block % width].cpu().double()
+        squares[start : start + size] = apart.square().sum(1)
+    line = np.flatnonzero(away) // width
+    sums = np.bincount(line, weights=squares[which], minlength=away[..., 0].size)
+    return np.sqrt(sums).reshape(away.shape[:2])
 
 
-def _squares(vectors: Tensor) -> Floats:
-    """Return squared Euclidean distances between rows, float64 ``(M, M)``."""
-    rows = vectors.double().cpu().numpy()
-    gram = rows @ rows.T
-    norms = np.diag(gram)
-    squares = np.maximum(norms[:, None] + norms[None] - 2 * gram, 0)
-    np.fill_diagonal(squares, 0)
-    return squares
-
-
-def _check(replicas: int, swaps: Sequence[int], trials: int, points: int, x: Tensor, y: Tensor) -> Floats:
-    """Return the points of a line after a check of the arguments."""
-    if not len(swaps) or any(int(s) != s or s < 0 for s in swaps):
-        raise ValueError(f"swaps must be whole numbers of at least 0, not {list(swaps)}")
-    for name, value, least in (("trials", trials, 1), ("points", points, 2)):
-        if int(value) != value or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, not {value}")
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"x and y must have the same positive length, not {len(x)} and {len(y)}")
-    count = replicas * len(swaps) * trials * points
+def _check(replicas: int, swaps: Sequence[int], trials: int, points: int) -> tuple[Floats, list[int]]:
+    """Return the points of a line and the numbers of swaps, after a check of the arguments."""
+    counts = whole_numbers("swaps", swaps, 0)
+    trials, points = at_least("trials", trials, 1), at_least("points", points, 2)
+    count = replicas * len(counts) * trials * points
     if count > LARGEST:
-        raise MemoryError(f"{count:,} values of the loss are more than the {LARGEST:,} that are allowed")
-    return np.linspace(0, 1, points)
+        raise MemoryError(
+            f"{count:,} values of the loss are more than the {LARGEST:,} that are allowed: trials must be at "
+            f"most {LARGEST // (count // trials):,}"
+        )
+    return np.linspace(0, 1, points), counts

@@ -22,9 +22,24 @@ def peak_position(alphas: ArrayLike, loss: ArrayLike) -> Floats:
         Points of the line ``(A,)``.
     loss
         ``(R, T, A)``: networks, trials, points.
+
+    Returns
+    -------
+    ndarray
+        ``(R,)``; NaN where a mean curve is not finite.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
     """
-    curves = np.asarray(loss, float).mean(1)
-    return np.asarray(alphas, float)[curves.argmax(-1)]
+    points, values = np.asarray(alphas, float), np.asarray(loss, float)
+    if values.ndim != 3 or points.shape != values.shape[-1:] or not values.size:
+        raise ValueError(
+            f"loss must have shape (R, T, A) with A points alphas, not {values.shape} with {points.shape}"
+        )
+    curves = values.mean(1)
+    return np.where(np.isfinite(curves).all(-1), points[curves.argmax(-1)], np.nan)
 
 
 def falling_steps(barriers: ArrayLike) -> list[int]:
@@ -83,10 +98,14 @@ def log_collapse_ratio(barriers: ArrayLike, widths: ArrayLike, swaps: ArrayLike)
     -------
     ndarray
         ``(R,)``; NaN where no two widths have a share in common.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or widths do not increase.
     """
-    values = np.asarray(barriers, float)
-    at = {float(swap): k for k, swap in enumerate(np.asarray(swaps)) if swap > 0}
-    sizes = np.asarray(widths, float)
+    values, sizes, counts = _measured(barriers, widths, swaps)
+    at = {float(swap): k for k, swap in enumerate(counts) if swap > 0}
     ratios = []
     for w, factor in enumerate(sizes[1:] / sizes[:-1]):
         pairs = [(k, at[swap * factor]) for swap, k in at.items() if swap * factor in at]
@@ -105,8 +124,13 @@ def log_change(barriers: ArrayLike) -> Floats:
     ----------
     barriers
         ``(W, R, S)``: ordered conditions, such as widths, by networks by numbers of swaps; sums run over S.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another.
     """
-    sums = np.asarray(barriers, float).sum(-1)
+    sums = _table(barriers).sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.log(sums[-1] / sums[0])
 
@@ -123,11 +147,17 @@ def exponents(barriers: ArrayLike, widths: ArrayLike, swaps: ArrayLike) -> Float
     -------
     ndarray
         a and b of each network, ``(R, 2)``; NaN where a barrier is not positive.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, widths do not increase, or there are fewer than two of either.
     """
-    values = np.asarray(barriers, float)
-    moved = np.asarray(swaps, float)
+    values, sizes, moved = _measured(barriers, widths, swaps)
     use = moved > 0
-    grid = np.stack(np.meshgrid(np.asarray(widths, float), moved[use], indexing="ij"), -1)
+    if len(sizes) < 2 or len(set(moved[use])) < 2:
+        raise ValueError("exponents need at least two widths and two positive numbers of swaps")
+    grid = np.stack(np.meshgrid(sizes, moved[use], indexing="ij"), -1)
     design = np.column_stack(
         [np.ones(grid[..., 0].size), np.log(grid[..., 1].ravel()), -np.log(grid[..., 0].ravel())]
     )
@@ -137,3 +167,26 @@ def exponents(barriers: ArrayLike, widths: ArrayLike, swaps: ArrayLike) -> Float
         whole = bool((row > 0).all())
         found.append(np.linalg.lstsq(design, np.log(row), rcond=None)[0][1:] if whole else [np.nan] * 2)
     return np.array(found)
+
+
+def _table(barriers: ArrayLike) -> Floats:
+    """Return barriers ``(W, R, S)`` after a check of their shape."""
+    values = np.asarray(barriers, float)
+    if values.ndim != 3 or not values.size:
+        raise ValueError(f"barriers must have shape (W, R, S), not {values.shape}")
+    return values
+
+
+def _measured(barriers: ArrayLike, widths: ArrayLike, swaps: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Return barriers ``(W, R, S)``, widths and numbers of swaps after a check."""
+    values, sizes, counts = _table(barriers), np.asarray(widths, float), np.asarray(swaps, float)
+    if sizes.shape != values.shape[:1] or counts.shape != values.shape[2:]:
+        raise ValueError(
+            f"barriers of shape (W, R, S) = {values.shape} need W widths and S swaps, "
+            f"not {sizes.shape} and {counts.shape}"
+        )
+    if not (sizes > 0).all() or not (np.diff(sizes) > 0).all():
+        raise ValueError(f"widths must be positive and increase, not {sizes.tolist()}")
+    if not (counts >= 0).all():
+        raise ValueError(f"swaps must be at least 0, not {counts.tolist()}")
+    return values, sizes, counts

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 
 from spinscape.networks.models import Residual, Shortcut
-from spinscape.networks.units import Axis, Description, Kind, Units, join, layer_axes, norm_axes
+from spinscape.networks.units import EXAMPLE, Axis, Description, Kind, Units, join, layer_axes, norm_axes
 
 _LINEAR: tuple[type[nn.Module], ...] = (nn.Identity, Shortcut, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU)
@@ -60,6 +60,7 @@ class _Chain:
         self.layout: Literal["inputs", "features", "maps", "flat"] = "inputs"
         self.layer: str | None = None  # what a batch norm would follow directly
         self.norms: list[tuple[str, str]] = []
+        self.every: dict[str, tuple[Axis, ...]] = {}  # the axes of each batch norm
 
     def description(self) -> Description:
         """Return what was read; the last set is the outputs."""
@@ -70,7 +71,9 @@ class _Chain:
         if final.kind in ("linear", "homogeneous") and not final.outgoing:
             outputs = tuple(axis.name for axis in final.incoming)
         hidden = [units for units in self.sets if units is not final and units.outgoing]
-        return Description(tuple(hidden), outputs, tuple(self.norms))
+        listed = {axis for units in hidden for axis in units.norms}
+        elsewhere = (name for name, axes in self.every.items() if axes and not listed.issuperset(axes))
+        return Description(tuple(hidden), outputs, tuple(self.norms), tuple(elsewhere))
 
     def walk(self, module: nn.Module, name: str) -> None:
         """Read a module and what it holds."""
@@ -117,13 +120,14 @@ class _Chain:
             size = self.sets[self.current].size
             repeat = inside // size if self.layout == "flat" else 1
             if convolution != (self.layout == "maps") or inside != size * repeat:
-                raise _unknown(
-                    name, f"({type(module).__name__}) reads {inside} numbers, not the {size} units before it"
-                )
+                kind = type(module).__name__
+                if inside == size and not convolution:
+                    raise _unknown(name, f"({kind}) reads feature maps that nothing flattened")
+                raise _unknown(name, f"({kind}) reads {inside} numbers, not the {size} units before it")
             axis = Axis(join(name, "weight"), 1, repeat)
             self.change(self.current, outgoing=(*self.sets[self.current].outgoing, axis))
         incoming, _ = layer_axes(name, module)
-        self.sets.append(Units(name, outside, incoming, (), incoming, (), "linear"))
+        self.sets.append(Units(name, outside, incoming, (), incoming, (), kind="linear"))
         self.current = len(self.sets) - 1
         self.layout = "maps" if convolution else "features"
         self.layer = name
@@ -131,6 +135,7 @@ class _Chain:
     def normalise(self, module: nn.BatchNorm1d | nn.BatchNorm2d, name: str) -> None:
         """Let a batch norm act on the current set."""
         if self.current < 0:
+            self.every[name] = norm_axes(name, module)
             return
         units = self.sets[self.current]
         repeat = module.num_features // units.size if self.layout == "flat" else 1
@@ -138,7 +143,8 @@ class _Chain:
             raise _unknown(
                 name, f"normalises {module.num_features} numbers, not the {units.size} units before"
             )
-        self.change(self.current, norms=(*units.norms, *norm_axes(name, module, repeat)))
+        self.every[name] = norm_axes(name, module, repeat)
+        self.change(self.current, norms=(*units.norms, *self.every[name]))
         if self.layer is not None:
             self.norms.append((self.layer, name))
 
@@ -170,5 +176,5 @@ def _unknown(name: str, why: str) -> ValueError:
     return ValueError(
         f"the hidden units of this model are not known: {name} {why}; "
         "describe the model by a method hidden_units() that returns a Description "
-        "(the classes are in spinscape.networks.units)"
+        f"({EXAMPLE})"
     )

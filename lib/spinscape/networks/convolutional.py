@@ -67,6 +67,7 @@ def convnet(
     """
     if pool not in ("max", "average"):
         raise ValueError(f"pool must be 'max' or 'average', not {pool!r}")
+    check_lists(widths=widths, hidden=hidden)
     if not len(widths):
         raise ValueError("widths must name at least one convolution")
     groups = [[width] for width in widths]
@@ -126,6 +127,19 @@ def check_counts(**values: int) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a positive integer, not {value!r}")
+
+
+def check_lists(**values: Sequence[int]) -> None:
+    """Refuse what are no sequences.
+
+    Raises
+    ------
+    ValueError
+        It names the sequence.
+    """
+    for name, value in values.items():
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ValueError(f"{name} must be a sequence of positive integers, not {value!r}")
 
 
 def _network(

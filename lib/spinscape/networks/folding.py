@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.finite import check_finite
 from spinscape.networks.units import Axis, Description, Units, describe, join
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -37,7 +38,7 @@ def fold(ensemble: Ensemble) -> Ensemble:
     ------
     ValueError
         If a batch norm cannot be folded, because it keeps no running statistics or because it does not
-        directly follow a layer; it is named.
+        directly follow a layer, or if a weight or a statistic is not finite; it is named.
     """
     modules = dict(ensemble.model.named_modules())
     norms = [name for name, module in modules.items() if isinstance(module, _BatchNorm)]
@@ -45,6 +46,7 @@ def fold(ensemble: Ensemble) -> Ensemble:
         return ensemble
     description = describe(ensemble.model)
     _check(modules, norms, description.norms)
+    check_finite(ensemble)
     tensors = dict(ensemble.params | ensemble.buffers)
     for layer, norm in description.norms:
         _fold_one(tensors, layer, norm, modules[norm].eps)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from spinscape.networks.convolutional import check_counts
+from spinscape.networks.convolutional import check_counts, check_lists
 from spinscape.networks.models import check_count
 from spinscape.networks.units import Axis, Description, Units, layer_axes
 
@@ -75,10 +75,11 @@ class ResNet(nn.Module):
         batch_norm: bool = True,
     ) -> None:
         super().__init__()
+        check_lists(blocks=blocks)
         check_counts(channels=channels, classes=classes, width=width, stages=len(blocks))
         for count in blocks:
             check_counts(blocks=count)
-        check_count(_largest_stage(blocks, width))
+        check_count(_weights(channels, classes, blocks, width))
         self.blocks = tuple(blocks)
         self.stem = nn.Conv2d(channels, width, 3, 1, 1, bias=not batch_norm)
         self.stem_norm = _norm(width, batch_norm)
@@ -165,6 +166,7 @@ class _Channels:
             tuple(self.outgoing),
             tuple(self.opening),
             tuple(self.norms),
+            kind="homogeneous",
         )
 
 
@@ -190,6 +192,12 @@ def _norm(width: int, batch_norm: bool) -> nn.Module:
     return nn.BatchNorm2d(width) if batch_norm else nn.Identity()
 
 
-def _largest_stage(blocks: Sequence[int], width: int) -> int:
-    """Return the number of weights of 3 x 3 convolutions within the largest stage, nearly all of it."""
-    return max(9 * (2 * count - 1) * (width * 2**k) ** 2 for k, count in enumerate(blocks))
+def _weights(channels: int, classes: int, blocks: Sequence[int], width: int) -> int:
+    """Return the number of weights of convolutions and of the last layer."""
+    count, inside = 9 * channels * width, width
+    for k, depth in enumerate(blocks):
+        outside = width * 2**k
+        shortcut = inside * outside if k else 0
+        count += 9 * inside * outside + 9 * (2 * depth - 1) * outside**2 + shortcut
+        inside = outside
+    return count + inside * classes

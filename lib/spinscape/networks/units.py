@@ -16,9 +16,12 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Kind = Literal["homogeneous", "odd", "linear", "other"]
 """What an activation commutes with: positive factors, signs, both, or neither."""
+
+EXAMPLE = "an example is in the docstring of spinscape.networks.units.Description"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Units:
         Scales, shifts and running statistics of batch norms on the units; permuted with them, and folded
         into `incoming` before anything is rescaled.
     kind
-        What the activation of the units commutes with.
+        What the activation of the units commutes with; it has to be said, by name.
+        No check can tell: a wrong kind lets factors or signs change the function.
     """
 
     name: str
@@ -70,7 +74,7 @@ class Units:
     outgoing: tuple[Axis, ...]
     opening: tuple[Axis, ...]
     norms: tuple[Axis, ...] = ()
-    kind: Kind = "homogeneous"
+    kind: Kind = field(kw_only=True)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -91,11 +95,42 @@ class Description:
         does not commute with positive factors follows them.
     norms
         Pairs of names of modules, a layer and the batch norm that follows it.
+    elsewhere
+        Names of batch norms that act on no hidden units, but on inputs or outputs.
+
+    Examples
+    --------
+    A model of one's own says what writes and what reads its hidden units, and what they commute with.
+
+    >>> import torch
+    >>> class Gated(nn.Module):
+    ...     def __init__(self) -> None:
+    ...         super().__init__()
+    ...         self.low, self.gate, self.top = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(8, 3)
+    ...
+    ...     def forward(self, x: torch.Tensor) -> torch.Tensor:
+    ...         return self.top(self.low(x).relu() * self.gate(x).sigmoid())
+    ...
+    ...     def hidden_units(self) -> Description:
+    ...         written = (Axis("low.weight"), Axis("low.bias"), Axis("gate.weight"), Axis("gate.bias"))
+    ...         units = Units("hidden", 8, written, (Axis("top.weight", 1),), written, kind="other")
+    ...         return Description((units,), ("top.weight", "top.bias"))
+
+    Whatever was forgotten changes the function of a permuted network.
+
+    >>> from spinscape.landscape.overlaps import function_change
+    >>> from spinscape.landscape.symmetry import permute, random_permutations
+    >>> from spinscape.networks.ensemble import Ensemble
+    >>> ensemble = Ensemble.from_modules([Gated().double()])
+    >>> permuted = permute(ensemble, random_permutations(ensemble, replicas=1))
+    >>> bool(function_change(ensemble, permuted, torch.randn(50, 4))[0] < 1e-12)
+    True
     """
 
     units: tuple[Units, ...]
     outputs: tuple[str, ...]
     norms: tuple[tuple[str, str], ...] = field(default=())
+    elsewhere: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Units:
         """Return the set of this name.
@@ -160,12 +195,25 @@ def describe(model: nn.Module) -> Description:
 def check(model: nn.Module, description: Description) -> None:
     """Refuse a description that does not fit the parameters and buffers of a model.
 
+    Parameters
+    ----------
+    model
+        Any module.
+    description
+        What is said of its hidden units.
+
     Raises
     ------
     ValueError
-        It names the parameter.
+        If a parameter is missing or of another shape, or a bias or a batch norm of the units is not listed;
+        it is named.
+    TypeError
+        If `description` is something else.
     """
+    if not isinstance(description, Description):
+        raise TypeError(f"description must be a Description, not {type(description).__name__}")
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    shared = dict(model.named_parameters(remove_duplicate=False))
     modules = dict(model.named_modules())
     repeated = [name for name, n in Counter(u.name for u in description.units).items() if n > 1]
     if repeated:
@@ -176,6 +224,9 @@ def check(model: nn.Module, description: Description) -> None:
             raise ValueError(f"hidden units {units.name!r} have size {units.size} and kind {units.kind!r}")
         for axis in units.axes:
             where = f"axis {axis.axis} of {axis.name}, listed for hidden units {units.name!r},"
+            if axis.name in shared and axis.name not in tensors:
+                first = next(name for name, value in tensors.items() if value is shared[axis.name])
+                raise ValueError(f"{where} is one parameter with {first}: tied weights are not understood")
             if axis.name not in tensors:
                 raise ValueError(f"{where} is of no parameter or buffer of the model")
             shape = tuple(tensors[axis.name].shape)
@@ -195,9 +246,40 @@ def check(model: nn.Module, description: Description) -> None:
     for name in description.outputs:
         if name not in tensors:
             raise ValueError(f"{name}, listed in outputs, is no parameter of the model")
-    for name in (name for pair in description.norms for name in pair):
-        if name not in modules:
-            raise ValueError(f"{name}, listed in norms, is no module of the model")
+    for where, names in (
+        ("norms", (name for pair in description.norms for name in pair)),
+        ("elsewhere", description.elsewhere),
+    ):
+        for name in names:
+            if name not in modules:
+                raise ValueError(f"{name}, listed in {where}, is no module of the model")
+    _check_complete(modules, set(tensors), description)
+
+
+def _check_complete(modules: dict[str, nn.Module], tensors: set[str], description: Description) -> None:
+    """Refuse a description that lists the weights of a layer without its bias, or leaves out a batch norm."""
+    for units in description.units:
+        for axes in (units.incoming, units.norms):
+            listed = {axis.name for axis in axes}
+            for axis in axes:
+                layer, _, tensor = axis.name.rpartition(".")
+                bias = join(layer, "bias")
+                own = getattr(modules.get(layer), "bias", None)
+                told = tensor != "weight" or axis.axis or own is None
+                if not told and bias in tensors and bias not in listed:
+                    raise ValueError(
+                        f"{bias} is not listed for hidden units {units.name!r}, although {axis.name} is: "
+                        f"a permutation would change the function; {EXAMPLE}"
+                    )
+    listed = {axis.name for units in description.units for axis in units.axes}
+    for name, module in modules.items():
+        if isinstance(module, _BatchNorm) and name not in description.elsewhere:
+            for axis in norm_axes(name, module):
+                if axis.name not in listed:
+                    raise ValueError(
+                        f"{axis.name} is listed for no hidden units: a batch norm belongs to the norms "
+                        f"of the units it acts on, or in elsewhere if these are inputs or outputs; {EXAMPLE}"
+                    )
 
 
 def layer_axes(
@@ -222,7 +304,20 @@ def layer_axes(
 
 
 def norm_axes(name: str, norm: nn.Module, repeat: int = 1) -> tuple[Axis, ...]:
-    """Return the axes of scale, shift and running statistics of a batch norm, as far as it has them."""
+    """Return the axes of scale, shift and running statistics of a batch norm, as far as it has them.
+
+    Parameters
+    ----------
+    name, norm
+        Name of the batch norm and the batch norm; a module without parameters has none.
+    repeat
+        Consecutive entries per unit.
+
+    Returns
+    -------
+    tuple of Axis
+        For the norms of `Units`.
+    """
     return _axes(name, norm, ("weight", "bias", "running_mean", "running_var"), repeat)
 
 

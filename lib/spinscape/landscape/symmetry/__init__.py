@@ -20,14 +20,11 @@ from spinscape.landscape.symmetry.matching import Matching, inner_product, match
 from spinscape.landscape.symmetry.normal_form import NormalForm, normalize, stream_gain
 from spinscape.landscape.symmetry.permutations import (
     Permutations,
-    Swapped,
     compose,
     identity,
     inverse,
     permute,
     random_permutations,
-    random_swaps,
-    swap,
 )
 from spinscape.landscape.symmetry.recovery import Recovery, recovery
 from spinscape.landscape.symmetry.scaling import (
@@ -36,6 +33,7 @@ from spinscape.landscape.symmetry.scaling import (
     random_signs,
     rescale,
 )
+from spinscape.landscape.symmetry.swaps import Swapped, random_swaps, swap
 
 __all__ = [
     "Aligned",

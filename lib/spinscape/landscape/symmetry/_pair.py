@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ Orders = dict[str, Tensor]
 
 LARGE = 256
 """Units from which on dual variables are estimated before an assignment; it pays from there."""
+
+TINY = 2.0**-30
+"""Largest weight below which gains are taken of multiples of the weights."""
 
 SHARPNESS, SINKHORN_STEPS = 10.0, 10
 """How the dual variables are estimated; measured on random and on trained networks of 256 to 1024 units."""
@@ -66,6 +70,8 @@ class Pair:
                     several.append(Touch(units.name, axis))
             if not self.terms[units.name] or not self.opening[units.name]:
                 raise ValueError(f"there is no parameter to tell the units of {units.name!r} apart")
+        # Powers of 2 change no digit; products of tiny weights would vanish.
+        self._up = {side: _power(values) for side, values in (("a", a), ("b", b))}
         self._left: dict[tuple[str, int], Tensor] = {}
         self._kept: dict[tuple[str, int], tuple[list[Tensor], Tensor]] = {}
 
@@ -88,6 +94,7 @@ class Pair:
 
         Where the set is on two axes of a parameter, each is taken with the other in its given order:
         half the gradient of the quadratic form comes from each.
+        Where all weights of a network are tiny the gains of all sets are times one number.
         """
         parts = [self._part(name, k, units, orders) for name, k in self.terms[units.name]]
         return torch.stack(parts).sum(0) if len(parts) > 2 else sum(parts[1:], parts[0])
@@ -100,11 +107,12 @@ class Pair:
         kept = self._kept.get((name, k))
         if kept is not None and all(old is new for old, new in zip(kept[0], state, strict=True)):
             return kept[1]
-        value = self.b[name]
+        value = self.b[name] if self._up["b"] == 1 else self.b[name] * self._up["b"]
         for touch in others:
             value = reorder(value, touch.axis, orders[touch.units])
         if (name, k) not in self._left:
-            self._left[name, k] = rows(self.a[name], own.axis, units.size)
+            left = rows(self.a[name], own.axis, units.size)
+            self._left[name, k] = left if self._up["a"] == 1 else left * self._up["a"]
         part = self._left[name, k] @ rows(value, own.axis, units.size).T
         self._kept[name, k] = (state, part)
         return part
@@ -143,6 +151,13 @@ class Pair:
         for touch in self.touches.get(name, []):
             value = reorder(value, touch.axis, orders[touch.units])
         return value
+
+
+def _power(values: Mapping[str, Tensor]) -> float:
+    """Return a power of 2 that brings the largest entry near 1 if all are below `TINY`; else 1."""
+    extremes = [torch.linalg.vector_norm(value, torch.inf) for value in values.values()]
+    largest = float(torch.stack(extremes).max())
+    return 2.0 ** min(-math.frexp(largest)[1], 120) if 0 < largest < TINY else 1.0
 
 
 def directions(vectors: Tensor) -> Tensor:
@@ -202,8 +217,8 @@ def assignment(gains: Tensor) -> Tensor:
         return best
     matrix = gains.double()
     if len(matrix) >= LARGE:
-        rows, columns = _duals(gains)
-        matrix = matrix - rows[:, None] - columns
+        of_rows, of_columns = _duals(gains)
+        matrix = matrix - of_rows[:, None] - of_columns
     return torch.from_numpy(linear_sum_assignment(matrix.cpu().numpy(), maximize=True)[1]).to(gains.device)
 
 
@@ -213,17 +228,17 @@ def _duals(gains: Tensor) -> tuple[Tensor, Tensor]:
     They follow from the scales that make ``exp(b gains)`` doubly stochastic, by a few steps of Sinkhorn's
     iteration; b is `SHARPNESS` over the standard deviation of the gains.
     """
-    rows = gains.amax(1)
-    left = gains - rows[:, None]
-    columns = left.amax(0)
-    left -= columns
+    of_rows = gains.amax(1)
+    left = gains - of_rows[:, None]
+    of_columns = left.amax(0)
+    left -= of_columns
     sharpness = SHARPNESS / left.std()
     if torch.isfinite(sharpness):
         kernel, tiny = torch.exp(sharpness * left), torch.finfo(left.dtype).tiny
-        over_rows, over_columns = torch.ones_like(rows), columns
+        over_rows, over_columns = torch.ones_like(of_rows), of_columns
         for _ in range(SINKHORN_STEPS):
             over_columns = (kernel.T @ over_rows).clamp_min(tiny).reciprocal()
             over_rows = (kernel @ over_columns).clamp_min(tiny).reciprocal().clamp_max(1 / tiny)
-        rows = rows - over_rows.log() / sharpness
-        columns = columns - over_columns.log() / sharpness
-    return rows.double(), columns.double()
+        of_rows = of_rows - over_rows.log() / sharpness
+        of_columns = of_columns - over_columns.log() / sharpness
+    return of_rows.double(), of_columns.double()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spinscape import progress
+from spinscape.landscape.symmetry._alike import check_pairs
 from spinscape.landscape.symmetry._pair import Pair
+from spinscape.landscape.symmetry.checks import check_finite
 from spinscape.landscape.symmetry.matching import (
     Search,
-    check_models,
     descend,
     inner_product,
     look,
@@ -49,7 +51,8 @@ class Aligned:
         The same after, ``(R,)``.
     spread
         For the barycentre the mean squared distance of the networks to their mean, before, at the start and
-        after each round, ``(rounds + 2,)``; it never rises after the start. Else before and after, ``(2,)``.
+        after each round, ``(rounds + 2,)``; with biases it never rises after the start.
+        Else before and after, ``(2,)``.
     rounds
         Rounds until no network moved, the last included; 1 where there is one reference.
     reference
@@ -99,7 +102,7 @@ def align(
     reference
         Index of one of the networks; another ensemble, of one network or of R; or ``"barycentre"``: all are
         aligned to network 0, then each in turn to the mean of all others as they stand, until none moves.
-        That lowers the sum of all squared distances between the networks at each step.
+        With biases that lowers the sum of all squared distances between the networks at each step.
     description
         The hidden units; by default those of the model.
     **options
@@ -115,16 +118,29 @@ def align(
     ------
     ValueError
         As :func:`match`, or if the reference is none of the above.
+    TypeError
+        If there is no such option.
     IndexError
         If there is no network of this index.
+    MemoryError
+        As :func:`match`.
+
+    Warns
+    -----
+    UserWarning
+        If networks still moved after `ROUNDS` rounds.
     """
-    description = fitting(ensemble, description)
-    options = {"label": "aligning", **options}
-    if isinstance(reference, str):
-        if reference != "barycentre":
-            raise ValueError(f"reference must be an index, an ensemble or 'barycentre', not {reference!r}")
-        return _to_barycentre(ensemble, description, options)
-    target = reference if isinstance(reference, Ensemble) else ensemble[reference]
+    label = options.pop("label", "aligning")
+    options = asdict(Search.of("align", options)) | {"label": label}
+    whole = isinstance(reference, int | np.integer) and not isinstance(reference, bool)
+    named = isinstance(reference, str) and reference == "barycentre"
+    if not (whole or named or isinstance(reference, Ensemble)):
+        raise ValueError(f"reference must be an index, an ensemble or 'barycentre', not {reference!r}")
+    if not isinstance(reference, int | np.integer | Ensemble):
+        return _to_barycentre(ensemble, fitting(ensemble, description), options)
+    if not isinstance(reference, Ensemble) and not -ensemble.replicas <= reference < ensemble.replicas:
+        raise IndexError(f"there is no network {reference} for a reference: there are {ensemble.replicas}")
+    target = reference if isinstance(reference, Ensemble) else ensemble[int(reference)]
     found = match(target, ensemble, description=description, **options)
     permuted = permute(ensemble, found.permutations, description)
     before, after = _distances(target, ensemble), _distances(target, permuted)
@@ -133,8 +149,28 @@ def align(
 
 
 def barycentre(ensemble: Ensemble) -> Ensemble:
-    """Return the means of parameters and of real buffers as one network; other buffers are the first's."""
+    """Return the means of parameters and of real buffers as one network; other buffers are the first's.
 
+    Parameters
+    ----------
+    ensemble
+        R networks.
+
+    Returns
+    -------
+    Ensemble
+        One network.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not finite.
+    """
+    check_finite(ensemble)
+    return _mean(ensemble)
+
+
+def _mean(ensemble: Ensemble) -> Ensemble:
     def mean(value: Tensor) -> Tensor:
         return value.detach().mean(0, keepdim=True) if value.is_floating_point() else value[:1].clone()
 
@@ -174,11 +210,14 @@ def quotient_distances(
     ------
     ValueError
         As :func:`match`.
+    TypeError
+        If there is no such option.
+    MemoryError
+        As :func:`match`.
     """
-    description = fitting(ensemble, description)
-    search = Search(**options)
+    search = Search.of("quotient_distances", options)
     right = ensemble if others is None else others
-    check_models(ensemble, right)
+    description = check_pairs(ensemble, right, description)
     shape = (ensemble.replicas, right.replicas)
     pairs = [(i, j) for i, j in np.ndindex(shape) if others is not None or i < j]
     raw, matched = np.zeros(shape), np.zeros(shape)
@@ -199,12 +238,14 @@ def _to_barycentre(ensemble: Ensemble, description: Description, options: dict[s
     spread = [_spread(ensemble), _spread(place)]
     rounds, moving = 0, True
     while moving and rounds < ROUNDS:
-        moves = _round(place, description, options.get("bias", True))
+        moves = _round(place, description, options["bias"])
         place, done = permute(place, moves, description), compose(done, moves)
         spread.append(_spread(place))
         moving = any(bool((p != torch.arange(p.shape[1])).any()) for p in moves.values())
         rounds += 1
-    mean = barycentre(place)
+    if moving:
+        warnings.warn(f"networks still moved after {ROUNDS} rounds to the barycentre", stacklevel=3)
+    mean = _mean(place)
     return Aligned(
         place,
         done,
@@ -234,7 +275,7 @@ def _round(place: Ensemble, description: Description, bias: bool) -> Permutation
 
 def _spread(ensemble: Ensemble) -> float:
     """Mean squared distance to the mean."""
-    return float((_distances(barycentre(ensemble), ensemble) ** 2).mean())
+    return float((_distances(_mean(ensemble), ensemble) ** 2).mean())
 
 
 def _distances(a: Ensemble, b: Ensemble) -> NDArray[np.float64]:

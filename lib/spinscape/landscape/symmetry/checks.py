@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spinscape.memory import available_bytes
 from spinscape.networks.ensemble import Ensemble, outputs
+from spinscape.networks.finite import check_finite as check_finite
 from spinscape.networks.losses import PerSample
 
 CPU = torch.device("cpu")
@@ -53,36 +54,6 @@ def whole_numbers(name: str, values: Sequence[int] | np.ndarray, least: int) -> 
         raise ValueError(f"{wanted}, not {listed}") from None
 
 
-def check_finite(
-    of: Ensemble | Mapping[str, Tensor], what: str = "weights must be finite, not those of"
-) -> None:
-    """Refuse infinities and NaN.
-
-    Parameters
-    ----------
-    of
-        Networks, whose parameters and buffers are looked at, or tensors ``(R, ...)`` by name.
-    what
-        Beginning of the message, which the name follows.
-
-    Raises
-    ------
-    ValueError
-        It names the tensor and the network.
-    """
-    tensors = of.params | of.buffers if isinstance(of, Ensemble) else of
-    for name, value in tensors.items():
-        # The extremes are NaN if anything is.
-        if (
-            value.is_floating_point()
-            and value.numel()
-            and not bool(torch.stack(value.detach().aminmax()).isfinite().all())
-        ):
-            rows = value.detach().reshape(len(value), -1).isfinite().all(1)
-            network = int((~rows).nonzero()[0])
-            raise ValueError(f"{what} {name!r} of network {network}")
-
-
 def check_memory(
     name: str, count: int, each: float, *, what: str = "", device: torch.device = CPU, power: int = 1
 ) -> None:
@@ -95,7 +66,7 @@ def check_memory(
     each
         Bytes that one of it takes.
     what
-        What takes them, said in brackets.
+        Said after the argument, such as ``"of 3 networks"``.
     device
         Where they are taken.
     power
@@ -109,7 +80,7 @@ def check_memory(
     there = available_bytes(device)
     need = each * float(count) ** power
     if need > there:
-        told = f" ({what})" if what else ""
+        told = f" {what}" if what else ""
         raise MemoryError(
             f"{count:,} {name}{told} take {need / 2**30:.3g} GiB, more than the {there / 2**30:.3g} GiB "
             f"there are: {name} must be at most {int((there / each) ** (1 / power)):,}"
@@ -140,7 +111,7 @@ def check_copies(ensemble: Ensemble, name: str, count: int) -> None:
 def check_samples(
     ensemble: Ensemble, x: Tensor | ArrayLike, y: Tensor | ArrayLike, loss: str | PerSample
 ) -> tuple[Tensor, Tensor]:
-    """Return inputs and labels or targets as tensors on the networks' device, inputs of their type.
+    """Return inputs and labels or targets as tensors on the networks' device, real inputs of their type.
 
     Parameters
     ----------
@@ -160,7 +131,8 @@ def check_samples(
     if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
         lengths = [len(part) if part.ndim else "none" for part in (x, y)]
         raise ValueError(f"x and y must have the same positive length, not {lengths[0]} and {lengths[1]}")
-    x, y = x.to(ensemble.device, ensemble.dtype), y.to(ensemble.device)
+    x = x.to(ensemble.device, ensemble.dtype if x.is_floating_point() else x.dtype)
+    y = y.to(ensemble.device)
     try:
         classes = outputs(ensemble[0], x[:1]).shape[-1]
     except (RuntimeError, IndexError) as error:

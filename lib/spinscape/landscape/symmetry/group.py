@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spinscape.landscape.overlaps import function_change
+from spinscape.landscape import overlaps  # That module needs the checks of this package: no names yet.
+from spinscape.landscape.symmetry.checks import at_least, check_finite, check_memory
 from spinscape.landscape.symmetry.permutations import (
+    ROW_BYTES,
     Permutations,
-    at_least,
     compose,
     description_of,
     identity,
@@ -29,6 +30,9 @@ from spinscape.progress import bar, track
 
 LARGEST = 1_000_000
 """Number of permutations that are enumerated."""
+
+WRITTEN = 12
+"""Digits up to which a number of permutations that are too many is written out."""
 
 CHUNK = 256
 """Permuted networks at once."""
@@ -109,6 +113,11 @@ def log10_order(of: nn.Module | Ensemble | Description | Sequence[int]) -> float
 def enumerate_permutations(of: nn.Module | Ensemble | Description) -> Iterator[Permutations]:
     """Return an iterator over all permutations of the hidden units, ``(size,)`` by set, the identity first.
 
+    Parameters
+    ----------
+    of
+        A model, an ensemble or a description.
+
     Raises
     ------
     ValueError
@@ -122,14 +131,19 @@ def enumerate_permutations(of: nn.Module | Ensemble | Description) -> Iterator[P
 def order(of: nn.Module | Ensemble | Description) -> int:
     """Return the number of permutations of the hidden units.
 
+    Parameters
+    ----------
+    of
+        A model, an ensemble or a description.
+
     Raises
     ------
     ValueError
         If there are more than `LARGEST`; it says how many.
     """
     widths, digits = _widths(description_of(of)), log10_order(of)
-    if digits > 12 or prod(factorial(width) for width in widths) > LARGEST:
-        told = f"{round(exp(digits * log(10))):,}" if digits < 12 else f"10^{digits:.1f}"
+    if digits > WRITTEN or prod(factorial(width) for width in widths) > LARGEST:
+        told = f"{round(exp(digits * log(10))):,}" if digits < WRITTEN else f"10^{digits:.1f}"
         raise ValueError(f"hidden units {widths} have {told} permutations, more than {LARGEST:,}")
     return prod(factorial(width) for width in widths)
 
@@ -151,12 +165,17 @@ def group_laws(ensemble: Ensemble, x: Tensor, *, samples: int = 10, seed: int = 
     Raises
     ------
     ValueError
-        If `samples` is below 1, or the model has no hidden units.
+        If `samples` is below 1, the model has no hidden units, or weights are not finite.
+    MemoryError
+        If the draws do not fit in memory; it tells how many do.
     """
-    at_least("samples", samples, 1)
+    samples = at_least("samples", samples, 1)
     description = description_of(ensemble)
     if not description.units:
         raise ValueError("the model has no hidden units to permute")
+    check_finite(ensemble)
+    sizes = sum(units.size for units in description.units)
+    check_memory("samples", samples, 3 * ROW_BYTES * sizes)
     draws = random_permutations(description, replicas=3 * samples, seed=seed)
     wide = [units.name for units in description.units if units.size > 1] or [description.units[0].name]
     rows = []
@@ -179,10 +198,11 @@ def exhaust(ensemble: Ensemble, x: Tensor) -> Exhaustion:
     Raises
     ------
     ValueError
-        If there are more than `LARGEST` permutations; it says how many.
+        If there are more than `LARGEST` permutations; it says how many. Or if weights are not finite.
     """
     description = description_of(ensemble)
     count = order(description)
+    check_finite(ensemble)
     distinct, function = [], []
     with bar("all permutations", count * ensemble.replicas) as progress:
         for r in range(ensemble.replicas):
@@ -192,13 +212,18 @@ def exhaust(ensemble: Ensemble, x: Tensor) -> Exhaustion:
             while chunk := list(islice(every, CHUNK)):
                 rows = {name: torch.stack([p[name] for p in chunk]) for name in chunk[0]}
                 moved = permute(one, rows, description) if rows else one
-                largest = max(largest, float(function_change(one, moved, x).max()))
-                weights = moved.flat().cpu().numpy()
-                seen.update(blake2b(row.tobytes(), digest_size=16).digest() for row in weights)
+                largest = max(largest, float(overlaps.function_change(one, moved, x).max()))
+                seen.update(digests(moved))
                 progress.update(len(chunk))
             distinct.append(len(seen))
             function.append(largest)
     return Exhaustion(count, np.array(distinct), np.array(function))
+
+
+def digests(ensemble: Ensemble) -> set[bytes]:
+    """Return what tells weight vectors ``(R, P)`` apart: 16 bytes of a hash, of 0 and -0 the same."""
+    rows = ensemble.flat().detach().cpu().numpy() + 0.0
+    return {blake2b(row.tobytes(), digest_size=16).digest() for row in rows}
 
 
 def _laws(
@@ -227,7 +252,7 @@ def _laws(
         "commutation": _difference(apply(first, third), apply(third, first)) if other != within else np.nan,
         "within": _difference(apply(first, second), apply(second, first)),
         "commuting": torch.equal(compose(first, second)[within], compose(second, first)[within]),
-        "function": float(function_change(ensemble, apply(p), x).max()),
+        "function": float(overlaps.function_change(ensemble, apply(p), x).max()),
     }
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spinscape.landscape.symmetry.checks import check_finite
 from spinscape.landscape.symmetry.scaling import (
     POSITIVE,
     Tensors,
     along,
-    check_finite,
     check_kind,
     folded,
     scale,
@@ -94,6 +94,7 @@ def normalize(
     Where a unit's norm is 0 its factor comes from the next of these that is not: with ``bias=False`` its
     bias; in a residual stream the later layers in their order, restricted to the channels that earlier ones
     write.
+    Norms below the smallest normal number of the networks' type count as 1, so such units stay as they are.
     A unit that nothing writes is 0 for every input and stays as it is.
     Its outgoing weights have no effect and no scale, and become 0: otherwise they would count in the norms of
     the units that read them, and rescaled copies would differ.
@@ -162,7 +163,7 @@ def stream_gain(ensemble: Ensemble, description: Description | None = None) -> d
             if axis.name not in readers:
                 continue
             units, reads = readers[axis.name]
-            square = _by_units(ensemble.params[axis.name].double().square(), axis, reads)
+            square = _by_units(ensemble.params[axis.name].detach().double().square(), axis, reads)
             if units.name != source.name:
                 before = gain(units.opening, source)
                 if before is None:

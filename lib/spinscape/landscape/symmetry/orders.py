@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spinscape.landscape.symmetry.group import enumerate_permutations
+from spinscape.landscape.symmetry.checks import at_least, check_finite
+from spinscape.landscape.symmetry.group import digests, enumerate_permutations
 from spinscape.landscape.symmetry.permutations import permute
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import describe
@@ -48,20 +49,21 @@ def both_orders(ensemble: Ensemble) -> BothOrders:
     Raises
     ------
     ValueError
-        If there are several networks, or too many permutations.
+        If there are several networks, too many permutations, or weights are not finite.
     """
     if ensemble.replicas != 1:
         raise ValueError(f"ensemble must be one network, not {ensemble.replicas}")
     description = describe(ensemble.model)
+    check_finite(ensemble)
     names = [units.name for units in description.units]
     reached = []
     for order in (names, names[::-1]):
-        images = set()
+        images: set[bytes] = set()
         for element in enumerate_permutations(description):
             moved = ensemble
             for name in order:
                 moved = permute(moved, {name: element[name]}, description)
-            images.add(moved.flat().cpu().numpy().tobytes())
+            images |= digests(moved)
         reached.append(images)
     return BothOrders(len(reached[0]), len(reached[1]), len(reached[0] | reached[1]))
 
@@ -78,6 +80,11 @@ def exchange_inputs(ensemble: Ensemble, name: str, unit: int, first: int, second
     unit, first, second
         The unit and its two inputs.
 
+    Returns
+    -------
+    Ensemble
+        Networks of other functions.
+
     Raises
     ------
     ValueError
@@ -87,6 +94,9 @@ def exchange_inputs(ensemble: Ensemble, name: str, unit: int, first: int, second
         weights = [key for key, value in ensemble.params.items() if value.ndim > 2]
         raise ValueError(f"name must be one of the weights {weights}, not {name!r}")
     weight = ensemble.params[name]
+    unit, first, second = (
+        at_least(what, value, 0) for what, value in (("unit", unit), ("first", first), ("second", second))
+    )
     if not 0 <= unit < weight.shape[1]:
         raise ValueError(f"unit must be one of 0 to {weight.shape[1] - 1}, not {unit}")
     if first == second or not all(0 <= k < weight.shape[2] for k in (first, second)):

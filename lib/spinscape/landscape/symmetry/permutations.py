@@ -5,40 +5,23 @@ Unit i of the result is unit ``p[i]`` of the input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from spinscape.landscape.steps import PERMUTATIONS, SWAPS, generator
-from spinscape.landscape.symmetry.checks import at_least, check_copies
+from spinscape.landscape.steps import PERMUTATIONS, generator
+from spinscape.landscape.symmetry.checks import at_least, check_copies, check_memory
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.units import Axis, Description, Units, check, describe
+from spinscape.networks.units import Axis, Description, check, describe
 
 Permutations = dict[str, Tensor]
 """By the name of a set of units: int64 ``(R, size)``, or ``(size,)`` for all replicas alike."""
 
 
-@dataclass(frozen=True)
-class Swapped:
-    """Copies of networks in which pairs of hidden units have changed places.
-
-    Attributes
-    ----------
-    ensemble
-        The copies, ``R * trials`` of them: all trials of the first network, then of the next.
-    permutations
-        What was done to each copy, ``(R * trials, size)`` by set.
-    displaced
-        Number of units that are not in their old place, int64 ``(R, trials)``.
-    """
-
-    ensemble: Ensemble
-    permutations: Permutations
-    displaced: np.ndarray
+ROW_BYTES = 16
+"""What an entry of drawn rows takes, and of the table they are stacked to."""
 
 
 def description_of(of: nn.Module | Ensemble | Description) -> Description:
@@ -57,7 +40,13 @@ def fitting(ensemble: Ensemble, description: Description | None) -> Description:
 
 
 def identity(of: nn.Module | Ensemble | Description) -> Permutations:
-    """Return the permutation that leaves every hidden unit where it is, ``(size,)`` by set."""
+    """Return the permutation that leaves every hidden unit where it is, ``(size,)`` by set.
+
+    Parameters
+    ----------
+    of
+        A model, an ensemble or a description.
+    """
     return {units.name: torch.arange(units.size) for units in description_of(of).units}
 
 
@@ -83,10 +72,13 @@ def random_permutations(
     Raises
     ------
     ValueError
-        If `replicas` is below 1, or there are no hidden units.
+        If `replicas` is below 1, or `seed` below 0.
+    MemoryError
+        If the draws do not fit in memory; it tells how many do.
     """
     description = description_of(of)
-    at_least("replicas", replicas, 1)
+    replicas = at_least("replicas", replicas, 1)
+    check_memory("replicas", replicas, ROW_BYTES * sum(units.size for units in description.units))
     rows = []
     for r in range(replicas):
         source = generator(seed, PERMUTATIONS, r)
@@ -98,7 +90,15 @@ def random_permutations(
 def compose(first: Mapping[str, ArrayLike], second: Mapping[str, ArrayLike]) -> Permutations:
     """Return the permutations that do `first`, then `second`.
 
-    Sets that only one of them names are permuted by that one; rows of ``(size,)`` count for all replicas.
+    Parameters
+    ----------
+    first, second
+        By set, ``(R, size)``, or ``(size,)`` for all replicas alike.
+
+    Returns
+    -------
+    dict
+        Of the sets that either names; one that only one of them names is permuted by that one.
 
     Raises
     ------
@@ -126,6 +126,11 @@ def _compose(p: Tensor, q: Tensor) -> Tensor:
 
 def inverse(permutations: Mapping[str, ArrayLike]) -> Permutations:
     """Return the permutations that undo the given ones.
+
+    Parameters
+    ----------
+    permutations
+        By set, ``(R, size)`` or ``(size,)``.
 
     Raises
     ------
@@ -219,130 +224,6 @@ def check_permutations(
             raise ValueError(f"permutations of {name!r} must have 1 or {rows} rows, not {len(p)}")
         checked[name] = p
     return checked
-
-
-def swap(
-    ensemble: Ensemble,
-    swaps: int,
-    *,
-    trials: int = 1,
-    units: str | Sequence[str] | None = None,
-    disjoint: bool = False,
-    seed: int = 0,
-) -> Swapped:
-    """Let random pairs of hidden units change places, in copies of the networks.
-
-    Parameters
-    ----------
-    ensemble
-        R networks.
-    swaps
-        Number S of pairs in each set of units, at least 0.
-    trials
-        Copies of each network, each with pairs of its own.
-        Trial t of network r in the k-th set depends on the seed, r, t and k; its first pairs are the same
-        whatever S.
-    units
-        Name of the set, or several; by default every set of the model.
-    disjoint
-        Whether no unit is in two pairs; otherwise the S transpositions are done in succession and may undo
-        each other.
-    seed
-        Seed of the draws.
-
-    Raises
-    ------
-    ValueError
-        If a count is out of range (disjoint pairs: at most half the units), or a set is unknown.
-    MemoryError
-        If the copies do not fit in memory; it tells how many do.
-    """
-    description = description_of(ensemble)
-    at_least("trials", trials, 1)
-    check_copies(ensemble, "trials", trials)
-    permutations = random_swaps(
-        description,
-        swaps,
-        replicas=ensemble.replicas,
-        trials=trials,
-        units=units,
-        disjoint=disjoint,
-        seed=seed,
-    )
-    flat = {name: p.flatten(0, 1) for name, p in permutations.items()}
-    # One network need not be copied before it is permuted.
-    index = torch.arange(ensemble.replicas).repeat_interleave(trials)
-    copies = ensemble if ensemble.replicas == 1 else ensemble[index]
-    away = sum((p != torch.arange(p.shape[-1])).sum(-1) for p in permutations.values())
-    return Swapped(permute(copies, flat, description), flat, torch.as_tensor(away).numpy())
-
-
-def random_swaps(
-    of: nn.Module | Ensemble | Description,
-    swaps: int,
-    *,
-    replicas: int,
-    trials: int = 1,
-    units: str | Sequence[str] | None = None,
-    disjoint: bool = False,
-    seed: int = 0,
-) -> Permutations:
-    """Draw the permutations that :func:`swap` applies.
-
-    Returns
-    -------
-    dict
-        int64 ``(R, trials, size)`` by set, on the CPU.
-    """
-    description = description_of(of)
-    chosen = _chosen(description, units)
-    at_least("swaps", swaps, 0)
-    at_least("replicas", replicas, 1)
-    at_least("trials", trials, 1)
-    for one in chosen:
-        if disjoint and swaps > one.size // 2:
-            raise ValueError(
-                f"swaps must be at most {one.size // 2}, half the {one.size} units of {one.name!r}, "
-                f"for disjoint pairs, not {swaps}"
-            )
-        if swaps and one.size < 2:
-            raise ValueError(f"swaps must be 0 where {one.name!r} has one unit, not {swaps}")
-    drawn = {one.name: torch.empty((replicas, trials, one.size), dtype=torch.int64) for one in chosen}
-    for r in range(replicas):
-        for t in range(trials):
-            for one in chosen:
-                source = generator(seed, SWAPS, r, t, description.units.index(one))
-                drawn[one.name][r, t] = _swapped(one.size, swaps, disjoint, source)
-    return drawn
-
-
-def _swapped(size: int, swaps: int, disjoint: bool, source: torch.Generator) -> Tensor:
-    """Return the permutation that S random pairs make; the first pairs do not depend on S."""
-    if disjoint:
-        p, pairs = torch.arange(size), torch.randperm(size, generator=source)[: 2 * swaps]
-        p[pairs[::2]], p[pairs[1::2]] = pairs[1::2], pairs[::2]
-        return p
-    order = list(range(size))
-    numbers = torch.rand((swaps, 2), generator=source, dtype=torch.float64)
-    for u, v in numbers.tolist():
-        i, j = int(u * size), int(v * (size - 1))
-        j += j >= i
-        order[i], order[j] = order[j], order[i]
-    return torch.tensor(order)
-
-
-def _chosen(description: Description, units: str | Sequence[str] | None) -> list[Units]:
-    names = [units] if isinstance(units, str) else units
-    if names is None:
-        names = [one.name for one in description.units]
-    known = {one.name: one for one in description.units}
-    for name in names:
-        if name not in known:
-            told = ", ".join(repr(known_name) for known_name in known)
-            raise ValueError(f"units names hidden units {name!r}; known sets: {told}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"units must name at least one set of hidden units, each once, not {list(names)}")
-    return [known[name] for name in names]
 
 
 def _select(value: Tensor, axis: Axis, p: Tensor) -> Tensor:

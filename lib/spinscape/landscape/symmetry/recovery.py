@@ -19,9 +19,11 @@ from torch import Tensor
 
 from spinscape import progress
 from spinscape.landscape.steps import NOISE, PLANTED, draw, generator
+from spinscape.landscape.symmetry._alike import check_gains
 from spinscape.landscape.symmetry._pair import Orders, Pair, rows
-from spinscape.landscape.symmetry.matching import Search, check_finite, look
-from spinscape.landscape.symmetry.permutations import at_least, fitting
+from spinscape.landscape.symmetry.checks import at_least, check_finite, check_memory
+from spinscape.landscape.symmetry.matching import Search, look
+from spinscape.landscape.symmetry.permutations import fitting
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Description
 
@@ -101,15 +103,29 @@ def recovery(
     Raises
     ------
     ValueError
-        If a level is negative or not finite, there is no trial, a method is unknown, or as :func:`match`.
+        If a level is negative or not finite, there is no trial, a method is unknown, the networks have no
+        hidden units, or as :func:`match`.
+    TypeError
+        If a method of your own has an option that :func:`match` has not.
+    MemoryError
+        If results do not fit in memory, or as :func:`match`.
     """
     description = fitting(ensemble, description)
-    check_finite(ensemble, "the ensemble")
-    levels = np.array(noise, dtype=np.float64).reshape(-1)
+    if not description.units:
+        raise ValueError("the networks have no hidden units to permute")
+    try:
+        levels = np.array(noise, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        levels = np.array([])
     if not len(levels) or not (np.isfinite(levels) & (levels >= 0)).all():
         raise ValueError(f"noise must list finite levels of at least 0, not {noise!r}")
-    at_least("trials", trials, 1)
+    trials = at_least("trials", trials, 1)
     searches = _searches(methods, seed)
+    # For each trial its exactness, its share, and that of each set.
+    each = len(searches) * len(levels) * (1 + 8 * (1 + len(description.units)))
+    check_memory("trials", trials, each, what="of all methods and levels")
+    check_gains(ensemble, description)
+    check_finite(ensemble.params)
     shape = (len(searches), len(levels), trials)
     exact, by_set = np.zeros(shape, bool), np.zeros((*shape, len(description.units)))
     with progress.bar("planted permutations", trials * len(levels)) as bar:
@@ -132,11 +148,14 @@ def recovery(
 
 
 def _searches(methods: Sequence[str] | Mapping[str, Mapping[str, Any]], seed: int) -> dict[str, Search]:
-    if isinstance(methods, Mapping):
-        return {name: Search(**{"seed": seed, **options}) for name, options in methods.items()}
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown or not methods or isinstance(methods, str):
-        raise ValueError(f"methods must be some of {tuple(METHODS)}, not {methods!r}")
+    if isinstance(methods, Mapping) and methods:
+        return {
+            name: Search.of(f"method {name!r}", {"seed": seed, **options})
+            for name, options in methods.items()
+        }
+    listed = not isinstance(methods, str) and isinstance(methods, Sequence) and bool(methods)
+    if not listed or any(name not in METHODS for name in methods):
+        raise ValueError(f"methods must be some of {tuple(METHODS)}, or options by name, not {methods!r}")
     return {name: Search(seed=seed, **METHODS[name]) for name in methods}  # type: ignore[arg-type]
 
 

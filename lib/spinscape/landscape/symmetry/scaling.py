@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from spinscape.landscape.steps import SCALES, SIGNS, generator
-from spinscape.landscape.symmetry.checks import at_least, check_copies, check_finite
-from spinscape.landscape.symmetry.permutations import description_of, fitting
+from spinscape.landscape.symmetry.checks import at_least, check_copies, check_finite, check_memory
+from spinscape.landscape.symmetry.permutations import ROW_BYTES, description_of, fitting
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.folding import fold
 from spinscape.networks.units import Axis, Description, Units
@@ -47,11 +47,17 @@ def random_scales(
     -------
     dict
         float64 ``(R, size)`` by set, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If `replicas` is below 1, `spread` or `seed` below 0, or `spread` not finite.
+    MemoryError
+        If the draws do not fit in memory; it tells how many do.
     """
-    at_least("replicas", replicas, 1)
-    if not 0 <= spread < np.inf:
-        raise ValueError(f"spread must be a number of at least 0, not {spread}")
-    sets = [units for units in description_of(of).units if units.kind in POSITIVE]
+    if not isinstance(spread, int | float | np.number) or not 0 <= spread < np.inf:
+        raise ValueError(f"spread must be a finite number of at least 0, not {spread!r}")
+    replicas, sets = _drawn(of, replicas, POSITIVE)
     found: dict[str, list[Tensor]] = {units.name: [] for units in sets}
     for r in range(replicas):
         source = generator(seed, SCALES, r)
@@ -62,15 +68,46 @@ def random_scales(
 
 
 def random_signs(of: nn.Module | Ensemble | Description, *, replicas: int, seed: int = 0) -> Tensors:
-    """Draw signs +1 or -1 for the units that may be flipped, float64 ``(R, size)`` by set."""
-    at_least("replicas", replicas, 1)
-    sets = [units for units in description_of(of).units if units.kind in SIGNED]
+    """Draw signs +1 or -1 for the units that may be flipped.
+
+    Parameters
+    ----------
+    of
+        A model, an ensemble or a description.
+    replicas
+        Number R of draws; draw r depends on the seed and r only.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    dict
+        float64 ``(R, size)`` by set, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If `replicas` is below 1, or `seed` below 0.
+    MemoryError
+        If the draws do not fit in memory; it tells how many do.
+    """
+    replicas, sets = _drawn(of, replicas, SIGNED)
     found: dict[str, list[Tensor]] = {units.name: [] for units in sets}
     for r in range(replicas):
         source = generator(seed, SIGNS, r)
         for units in sets:
             found[units.name].append(torch.randint(0, 2, (units.size,), generator=source).double() * 2 - 1)
     return {name: torch.stack(rows) for name, rows in found.items()}
+
+
+def _drawn(
+    of: nn.Module | Ensemble | Description, replicas: int, kinds: tuple[str, ...]
+) -> tuple[int, list[Units]]:
+    """Return the number of draws and the sets of units of some kinds, if the draws fit in memory."""
+    sets = [units for units in description_of(of).units if units.kind in kinds]
+    replicas = at_least("replicas", replicas, 1)
+    check_memory("replicas", replicas, ROW_BYTES * sum(units.size for units in sets))
+    return replicas, sets
 
 
 def rescale(
@@ -98,6 +135,8 @@ def rescale(
     ValueError
         If a set is unknown or its activation is not homogeneous, or scales or weights are not finite,
         scales are not positive, or their shape is wrong.
+    MemoryError
+        If the copies of one network do not fit in memory; it tells how many do.
     """
     return _multiply(ensemble, "scales", scales, description)
 
@@ -107,7 +146,25 @@ def flip_signs(
 ) -> Ensemble:
     """Multiply incoming and outgoing weights of hidden units by +1 or -1.
 
-    Parameters are those of :func:`rescale`; the activation must be odd, such as tanh.
+    Parameters
+    ----------
+    ensemble, description
+        As in :func:`rescale`.
+    signs
+        By set, ``(R, size)``, or ``(size,)`` for all networks alike; sets that are not named stay.
+
+    Returns
+    -------
+    Ensemble
+        Networks of the same functions.
+
+    Raises
+    ------
+    ValueError
+        If a set is unknown or its activation is not odd (as tanh is), weights are not finite, signs are not
+        +1 or -1, or their shape is wrong.
+    MemoryError
+        If the copies of one network do not fit in memory; it tells how many do.
     """
     return _multiply(ensemble, "signs", signs, description)
 
