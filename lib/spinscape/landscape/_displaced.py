@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from spinscape.landscape.symmetry.checks import check_finite, check_samples
+from spinscape.landscape.symmetry.checks import as_tensor, check_finite, check_samples
 from spinscape.networks.device import keep_heap
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.forward import ELEMENTWISE
@@ -115,7 +115,7 @@ def check_rows(
     """
     features = one_hidden(ensemble.model, ensemble.params, 0).weight.shape[1]
     check_finite(ensemble)
-    rows = torch.as_tensor(x).to(ensemble.dtype)
+    rows = as_tensor("x", x).to(ensemble.dtype)
     rows = rows.flatten(1) if rows.ndim > 1 else rows
     if rows.ndim == 2 and rows.shape[1] != features:
         raise ValueError(f"x has {rows.shape[1]} features, and the networks read {features}")
