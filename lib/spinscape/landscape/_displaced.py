@@ -78,6 +78,15 @@ class OneHidden:
 def one_hidden(model: nn.Module, params: dict[str, Tensor], replica: int) -> OneHidden:
     """Return one network of an ensemble whose model has one hidden layer.
 
+    Parameters
+    ----------
+    model
+        The model.
+    params
+        Parameters ``(R, ...)`` by name.
+    replica
+        Which network.
+
     Raises
     ------
     ValueError
@@ -107,6 +116,15 @@ def check_rows(
     ensemble: Ensemble, x: Tensor | ArrayLike, y: Tensor | ArrayLike, loss: str | PerSample
 ) -> tuple[Tensor, Tensor]:
     """Return inputs ``(N, F)`` and labels or targets that networks with one hidden layer read.
+
+    Parameters
+    ----------
+    ensemble
+        R networks.
+    x, y
+        Inputs ``(N, ...)``, which are flattened, and labels or targets ``(N, ...)``.
+    loss
+        As in :func:`spinscape.networks.evaluation.evaluate`.
 
     Raises
     ------
