@@ -47,6 +47,7 @@ def test_directions_do_not_depend_on_how_many_networks_there_are(line) -> None:
     [
         ([-1.0], 1, "distances must be at least 0"),
         ([np.nan], 1, "finite"),
+        (["far"], 1, "distances must be numbers"),
         ([[1.0]], 1, r"shape \(2, K\)"),
         ([1.0], 0, "directions must be a whole number of at least 1"),
         ([1.0], 1.5, "directions must be a whole number of at least 1, not 1.5"),

@@ -153,6 +153,8 @@ def test_what_cannot_be_is_refused() -> None:
     ensemble, (x, y) = networks(8), samples()
     with pytest.raises(ValueError, match="shares"):
         shrunk_loss(ensemble, x, y, [1.5])
+    with pytest.raises(ValueError, match="shares must be numbers"):
+        shrunk_loss(ensemble, x, y, "half")
     with pytest.raises(ValueError, match="paired"):
         shrunk_loss(ensemble, x, y, [0.5], paired=2)
     with pytest.raises(ValueError, match="draws"):

@@ -225,7 +225,7 @@ def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         swap_lines(ensemble, x, y[:-1], swaps=[1], trials=1)
     with pytest.raises(ValueError, match="where"):
         deep_swap_lines(ensemble, x, y, swaps=[1], trials=1, where="all")
-    with pytest.raises(MemoryError, match="allowed: trials must be at most"):
+    with pytest.raises(MemoryError, match="allowed: trials times points must be at most"):
         swap_lines(ensemble, x, y, swaps=[1], trials=10**8)
     monkeypatch.setattr("spinscape.landscape.symmetry.checks.available_bytes", lambda device: 2.0**30)
     for lines in (swap_lines, deep_swap_lines):
@@ -242,6 +242,11 @@ def test_samples_and_weights_are_checked_at_the_door(lines) -> None:
         lines(ensemble, x, y.double(), swaps=[1], trials=1)
     with pytest.raises(ValueError, match=r"x has 5 features|x of shape .* is not what the networks read"):
         lines(ensemble, x[:, :5], y, swaps=[1], trials=1)
+    for wrong in ((None, y), (x, "labels")):
+        with pytest.raises(ValueError, match=r"[xy] must be a tensor or an array of numbers"):
+            lines(ensemble, *wrong, swaps=[1], trials=1)
+    with pytest.raises(ValueError, match=r"targets y must have shape \(70, 3\), not \(70, 2\)"):
+        lines(ensemble, x, x[:, :2], swaps=[1], trials=1, loss="mse")
     by_numpy = lines(ensemble, x.numpy(), y.numpy(), swaps=np.array([1]), trials=np.int64(1))
     np.testing.assert_array_equal(by_numpy.loss, lines(ensemble, x, y, swaps=[1], trials=1).loss)
     for value in (torch.nan, torch.inf):

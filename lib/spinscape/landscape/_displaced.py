@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from spinscape.landscape.symmetry.checks import check_finite, check_samples
+from spinscape.landscape.symmetry.checks import as_tensor, check_finite, check_samples
 from spinscape.networks.device import keep_heap
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.forward import ELEMENTWISE
@@ -78,6 +78,15 @@ class OneHidden:
 def one_hidden(model: nn.Module, params: dict[str, Tensor], replica: int) -> OneHidden:
     """Return one network of an ensemble whose model has one hidden layer.
 
+    Parameters
+    ----------
+    model
+        The model.
+    params
+        Parameters ``(R, ...)`` by name.
+    replica
+        Which network.
+
     Raises
     ------
     ValueError
@@ -108,6 +117,15 @@ def check_rows(
 ) -> tuple[Tensor, Tensor]:
     """Return inputs ``(N, F)`` and labels or targets that networks with one hidden layer read.
 
+    Parameters
+    ----------
+    ensemble
+        R networks.
+    x, y
+        Inputs ``(N, ...)``, which are flattened, and labels or targets ``(N, ...)``.
+    loss
+        As in :func:`spinscape.networks.evaluation.evaluate`.
+
     Raises
     ------
     ValueError
@@ -115,7 +133,7 @@ def check_rows(
     """
     features = one_hidden(ensemble.model, ensemble.params, 0).weight.shape[1]
     check_finite(ensemble)
-    rows = torch.as_tensor(x).to(ensemble.dtype)
+    rows = as_tensor("x", x).to(ensemble.dtype)
     rows = rows.flatten(1) if rows.ndim > 1 else rows
     if rows.ndim == 2 and rows.shape[1] != features:
         raise ValueError(f"x has {rows.shape[1]} features, and the networks read {features}")

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinscape.landscape.symmetry.checks import check_finite
 from spinscape.memory import available_bytes
 from spinscape.networks.ensemble import Ensemble, outputs
+from spinscape.networks.finite import check_finite
 from spinscape.networks.losses import predicted
 from spinscape.progress import track
 

@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from spinscape.landscape.steps import RISES, draw, generator
-from spinscape.landscape.symmetry.checks import at_least, check_finite, check_memory, check_samples
+from spinscape.landscape.symmetry.checks import (
+    as_numbers,
+    at_least,
+    check_finite,
+    check_memory,
+    check_samples,
+)
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
 from spinscape.networks.losses import PerSample
@@ -62,7 +68,7 @@ def random_rise(
         If the losses do not fit in memory; it tells for how many distances or directions they do.
     """
     replicas = ensemble.replicas
-    radii = np.asarray(distances, float)
+    radii = as_numbers("distances", distances)
     radii = np.tile(radii, (replicas, 1)) if radii.ndim == 1 else radii
     if radii.ndim != 2 or len(radii) != replicas or not (np.isfinite(radii) & (radii >= 0)).all():
         raise ValueError(f"distances must be at least 0, finite and of shape ({replicas}, K) or (K,)")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from spinscape.landscape._displaced import OneHidden, check_rows, one_hidden
 from spinscape.landscape.steps import LAW, draw, generator
-from spinscape.landscape.symmetry.checks import at_least, check_memory
+from spinscape.landscape.symmetry.checks import as_numbers, at_least, check_memory
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.losses import PerSample, resolve_loss
 from spinscape.progress import bar
@@ -153,10 +153,10 @@ def shrunk_loss(
     That the outputs are Gaussian is an approximation: good for many pairs, or for few that change little.
     Time grows as ``N M^2 C``.
     """
-    table = np.atleast_1d(np.asarray(shares, float))
+    table = np.atleast_1d(as_numbers("shares", shares))
     if table.ndim != 1 or not table.size or not ((table >= 0) & (table <= 1)).all():
         raise ValueError(f"shares must lie in [0, 1], not {shares!r}")
-    parts = np.broadcast_to(np.asarray(paired, float), table.shape)
+    parts = np.broadcast_to(as_numbers("paired", paired), table.shape)
     if not ((parts >= 0) & (parts <= 1)).all():
         raise ValueError(f"paired must lie in [0, 1], not {paired!r}")
     draws = at_least("draws", draws, 1)

@@ -17,7 +17,13 @@ from torch import Tensor
 
 from spinscape.landscape._copy_lines import CopyLines
 from spinscape.landscape._displaced import Lines, check_rows, one_hidden
-from spinscape.landscape.symmetry.checks import at_least, check_finite, check_samples, whole_numbers
+from spinscape.landscape.symmetry.checks import (
+    as_tensor,
+    at_least,
+    check_finite,
+    check_samples,
+    whole_numbers,
+)
 from spinscape.landscape.symmetry.permutations import permute
 from spinscape.landscape.symmetry.swaps import swap_series
 from spinscape.networks.ensemble import Ensemble
@@ -228,7 +234,7 @@ def deep_swap_lines(
     description = describe(ensemble.model)
     alphas, counts = _check(replicas, swaps, trials, points)
     check_finite(ensemble)
-    x, y = check_samples(ensemble, torch.as_tensor(x).to(ensemble.dtype), y, loss)
+    x, y = check_samples(ensemble, as_tensor("x", x).to(ensemble.dtype), y, loss)
     shape = (replicas, len(counts), trials)
     found = {key: np.empty((*shape, points)) for key in ("loss", "accuracy")}
     distance = np.zeros(shape)
@@ -290,7 +296,7 @@ def _check(replicas: int, swaps: Sequence[int], trials: int, points: int) -> tup
     count = replicas * len(counts) * trials * points
     if count > LARGEST:
         raise MemoryError(
-            f"{count:,} values of the loss are more than the {LARGEST:,} that are allowed: trials must be at "
-            f"most {LARGEST // (count // trials):,}"
+            f"{count:,} values of the loss are more than the {LARGEST:,} that are allowed: trials times "
+            f"points must be at most {LARGEST // (replicas * len(counts)):,}"
         )
     return np.linspace(0, 1, points), counts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from spinscape.memory import available_bytes
@@ -108,6 +108,34 @@ def check_copies(ensemble: Ensemble, name: str, count: int) -> None:
     check_memory(name, count, size, what=f"of {ensemble.replicas} networks", device=ensemble.device)
 
 
+def as_tensor(name: str, value: Tensor | ArrayLike) -> Tensor:
+    """Return numbers, such as an array of numpy's, as a tensor.
+
+    Raises
+    ------
+    ValueError
+        If they are none; it names the argument.
+    """
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a tensor or an array of numbers: {error}") from None
+
+
+def as_numbers(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    """Return numbers as a float64 array.
+
+    Raises
+    ------
+    ValueError
+        If they are none; it names the argument.
+    """
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers: {error}") from None
+
+
 def check_samples(
     ensemble: Ensemble, x: Tensor | ArrayLike, y: Tensor | ArrayLike, loss: str | PerSample
 ) -> tuple[Tensor, Tensor]:
@@ -127,7 +155,7 @@ def check_samples(
     ValueError
         If lengths differ or are 0, `x` is not what the networks read, or `y` holds no labels of theirs.
     """
-    x, y = torch.as_tensor(x), torch.as_tensor(y)
+    x, y = as_tensor("x", x), as_tensor("y", y)
     if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
         lengths = [len(part) if part.ndim else "none" for part in (x, y)]
         raise ValueError(f"x and y must have the same positive length, not {lengths[0]} and {lengths[1]}")
@@ -144,4 +172,6 @@ def check_samples(
             raise ValueError(f"y must hold labels of shape (N,), not {y.dtype} of shape {tuple(y.shape)}")
         if not 0 <= int(y.min()) <= int(y.max()) < classes:
             raise ValueError(f"labels y must lie in 0..{classes - 1}, not {int(y.min())}..{int(y.max())}")
+    if loss == "mse" and y.shape != (len(x), classes):
+        raise ValueError(f"targets y must have shape {(len(x), classes)}, not {tuple(y.shape)}")
     return x, y

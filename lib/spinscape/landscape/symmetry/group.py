@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spinscape.landscape import overlaps  # That module needs the checks of this package: no names yet.
+from spinscape.landscape.overlaps import function_change
 from spinscape.landscape.symmetry.checks import at_least, check_finite, check_memory
 from spinscape.landscape.symmetry.permutations import (
     ROW_BYTES,
@@ -212,7 +212,7 @@ def exhaust(ensemble: Ensemble, x: Tensor) -> Exhaustion:
             while chunk := list(islice(every, CHUNK)):
                 rows = {name: torch.stack([p[name] for p in chunk]) for name in chunk[0]}
                 moved = permute(one, rows, description) if rows else one
-                largest = max(largest, float(overlaps.function_change(one, moved, x).max()))
+                largest = max(largest, float(function_change(one, moved, x).max()))
                 seen.update(digests(moved))
                 progress.update(len(chunk))
             distinct.append(len(seen))
@@ -252,7 +252,7 @@ def _laws(
         "commutation": _difference(apply(first, third), apply(third, first)) if other != within else np.nan,
         "within": _difference(apply(first, second), apply(second, first)),
         "commuting": torch.equal(compose(first, second)[within], compose(second, first)[within]),
-        "function": float(overlaps.function_change(ensemble, apply(p), x).max()),
+        "function": float(function_change(ensemble, apply(p), x).max()),
     }
 
 
