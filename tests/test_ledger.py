@@ -148,6 +148,9 @@ def test_verdicts_on_depth_follow_the_evidence() -> None:
     assert outcome((0.0, -0.3, 0.3), (0.0, -0.1, 0.1)) == ledger.SOURCE_WRONG
     assert outcome((0.0, -0.3, 0.3), (0.0, -0.5, 0.5)) == ledger.NOT_TESTED
     assert outcome((0.8, 0.6, 1.0), (0.9, 0.5, 1.3)) == ledger.SOURCE_WRONG
+    still = Measurement(0.0, -0.1, 0.1)
+    both = {f"{what}_depth_{way}": still for what in ("trend", "log_change") for way in ("total", "each")}
+    assert judge(dict(rows) | both, {}).outcome == ledger.SOURCE_WRONG
 
 
 def test_a_broken_symmetry_or_a_dead_control_does_not_pass() -> None:

@@ -11,6 +11,7 @@ from gauge import inputs, networks
 from spinscape.landscape import overlaps
 from spinscape.landscape.overlaps import function_change, function_overlaps
 from spinscape.landscape.symmetry import permute, random_permutations, random_scales, rescale
+from spinscape.networks.convolutional import convnet
 from spinscape.networks.ensemble import Ensemble, outputs
 from spinscape.networks.models import mlp
 
@@ -95,3 +96,10 @@ def test_inputs_of_another_number_of_features_are_refused() -> None:
     for call in (lambda: function_overlaps(ensemble, x), lambda: function_change(ensemble, ensemble, x)):
         with pytest.raises(ValueError, match=r"x has 9 features, layer1\.weight reads 4"):
             call()
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 9, 9), (5, 2, 8, 8)])
+def test_images_that_a_network_does_not_read_are_refused(shape: tuple[int, ...]) -> None:
+    ensemble = Ensemble.from_modules([convnet(size=8, widths=(4,))])
+    with pytest.raises(ValueError, match="is not what the networks read"):
+        function_overlaps(ensemble, torch.zeros(shape))

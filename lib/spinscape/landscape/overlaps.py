@@ -121,7 +121,10 @@ def _outputs(ensembles: dict[str, Ensemble], x: Tensor, chunk: int | None) -> li
     first, *rest = ensembles
     for name, one in ensembles.items():
         check_finite(one, f"weights of {name} must be finite, not those of")
-    counts = {name: outputs(one[0], x[:1]).shape[-1] for name, one in ensembles.items()}
+    try:
+        counts = {name: outputs(one[0], x[:1]).shape[-1] for name, one in ensembles.items()}
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"x of shape {tuple(x.shape)} is not what the networks read: {error}") from None
     for name in rest:
         if counts[name] != counts[first]:
             raise ValueError(f"{name} must have {counts[first]} outputs like {first}, not {counts[name]}")

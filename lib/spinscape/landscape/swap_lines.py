@@ -40,8 +40,6 @@ LARGEST = 2**27
 BLOCK_BYTES = 2**24
 """Differences between units that are taken at once."""
 
-SPREADS = ("each", "total")
-
 
 @dataclass(frozen=True)
 class SwapLines:
@@ -228,8 +226,6 @@ def deep_swap_lines(
     MemoryError
         If there are more than `LARGEST` values, or the permutations or one network do not fit.
     """
-    if where not in SPREADS:
-        raise ValueError(f"where must be one of {SPREADS}, not {where!r}")
     replicas = ensemble.replicas
     description = describe(ensemble.model)
     alphas, counts = _check(replicas, swaps, trials, points)

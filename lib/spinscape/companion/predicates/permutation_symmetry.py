@@ -20,9 +20,8 @@ networks of one seed each.
   many.
   Where the barrier falls with the width, the claim is reproduced if it falls with depth in both ways, and
   partly if it falls with depth where swaps are spread and not where each layer gets as many.
-  The source is wrong if the barrier rises with depth where each layer gets as many swaps, and rises or stays
-  where they are spread: it stays if the correlation's interval holds zero and the barrier's change from the
-  fewest to the most layers lies within a factor of 1.25.
+  The source is wrong if the barrier rises or stays with depth in both ways: it stays if the interval of the
+  correlation holds zero and the change from the fewest to the most layers lies within a factor of 1.25.
 - Permutations of different layers commute, and both orders give one set: an identity, so that the experiment
   tests the code.
   It could fail where permutations within one layer do not commute.
@@ -41,13 +40,23 @@ They were written before the chapter's first run; what was changed after runs an
 - A control that exchanged two pixels that are always empty made the theorem "partly" (MNIST), and a
   permutation that changes outputs would have done no worse.
 - Steps that do not fall counted as a part that holds, width by width; no verdict changed.
+- The runs themselves changed after the first on MNIST: 16 networks of each depth for 10, and a stream of its
+  own for the layers of spread swaps, which had shared one with the pairs of the second layer.
+  The correlation of spread swaps with depth went from -0.48 to -0.30; the verdict stayed "partly".
 """
 
 from __future__ import annotations
 
 import math
 
-from spinscape.companion.ledger import NOT_REPRODUCED, PARTLY, REPRODUCED, SOURCE_WRONG, Verdict
+from spinscape.companion.ledger import (
+    NOT_REPRODUCED,
+    PARTLY,
+    REPRODUCED,
+    SOURCE_WRONG,
+    Measurement,
+    Verdict,
+)
 from spinscape.companion.predicates import Case
 from spinscape.companion.predicates.intervals import (
     Parameters,
@@ -132,9 +141,11 @@ def falls_with_width(rows: Rows, _: Parameters) -> Verdict:
     narrower = falls(width)
     if narrower is False:
         return Verdict(NOT_REPRODUCED, said)
-    change = rows["log_change_depth_total"]
-    stays = contains(total, 0) and within(change, -math.log(STEADY), math.log(STEADY))
-    if narrower and rises(each) and (rises(total) or stays):
+    never_falls = all(
+        rises(rows[f"trend_{way}"]) or stays(rows[f"trend_{way}"], rows[f"log_change_{way}"])
+        for way in ("depth_total", "depth_each")
+    )
+    if narrower and never_falls:
         return Verdict(SOURCE_WRONG, f"{said} The figure is right, the wording of the text is not.")
     if every([narrower, falls(total), falls(each)]):
         return Verdict(REPRODUCED, f"{said} Both the figure and the wording of the text hold.")
@@ -142,6 +153,11 @@ def falls_with_width(rows: Rows, _: Parameters) -> Verdict:
         said = f"{said} The figure is right, the wording of the text only where swaps are spread."
         return Verdict(PARTLY, said)
     return undecided(said)
+
+
+def stays(trend: Measurement, change: Measurement) -> bool:
+    """Whether a barrier stays as it is: no trend, and little change from the first to the last."""
+    return bool(contains(trend, 0) and within(change, -math.log(STEADY), math.log(STEADY)))
 
 
 def commute(rows: Rows, _: Parameters) -> Verdict:
@@ -172,7 +188,7 @@ def reordering(rows: Rows, _: Parameters) -> Verdict:
     """Ask what reordering solutions does to their distances, and what matching does."""
     said = (
         f"Largest change of a sorted distance by reordering the solutions: "
-        f"{rows['multiset_change'].value:.1g} of it. "
+        f"{rows['multiset_change'].value:.1g} of the largest. "
         f"Distance of a solution and its permuted copy, over that of two solutions: "
         f"{show(rows['copy_raw'])} before, {show(rows['copy_reordered'])} after reordering, "
         f"{show(rows['copy_matched'])} after matching. Matching leaves "

@@ -145,6 +145,8 @@ def permute(
 ) -> Ensemble:
     """Permute hidden units: weights, biases, batch norms and their statistics.
 
+    Numbers are moved as they are, finite or not.
+
     Parameters
     ----------
     ensemble

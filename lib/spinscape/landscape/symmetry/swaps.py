@@ -25,6 +25,10 @@ Counts = Callable[[int, int], Mapping[str, Sequence[int]]]
 """From a network and a trial to the numbers of pairs, one for each step, by set."""
 
 
+SPREADS = ("each", "total")
+"""Ways to spread swaps over several sets of units."""
+
+
 @dataclass(frozen=True)
 class Swapped:
     """Copies of networks in which pairs of hidden units have changed places.
@@ -180,11 +184,13 @@ def swap_series(
     Raises
     ------
     ValueError
-        If a count is out of range.
+        If a count is out of range, or `where` is neither.
     MemoryError
         If the draws do not fit in memory; it tells how many do.
     """
     counts = whole_numbers("swaps", swaps, 0)
+    if where not in SPREADS:
+        raise ValueError(f"where must be one of {SPREADS}, not {where!r}")
     names = [units.name for units in description.units]
     if not names:
         raise ValueError("the model has no hidden units to swap")
