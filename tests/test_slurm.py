@@ -90,6 +90,8 @@ def test_a_sweep_through_slurm_resumes_and_equals_the_local_one(slurm, tmp_path)
     wait_for(lambda: not jobs())
     wait_for(lambda: not processes(Layout(there)))
 
+    # The sweep that runs here takes the time in which the other one waits for Slurm.
+    beside = start(here, *GRID)
     killed = start(there, *GRID, *THROUGH)
     wait_for(lambda: running(there))
     subprocess.run(["scancel", "--signal=KILL", "--full", jobs("RUNNING")[0]], check=True)
@@ -104,7 +106,7 @@ def test_a_sweep_through_slurm_resumes_and_equals_the_local_one(slurm, tmp_path)
     assert line(output, "Executed: ").count("(") == 1, output
     wait_for(lambda: not processes(Layout(there)))
 
-    code, local = finish(start(here, *GRID))
+    code, local = finish(beside)
     assert code == 0, local
     assert line(local, "Executed: ").count("(") == 6
     tables = [Path(line(text, "Table: ")).read_bytes() for text in (output, local)]
