@@ -23,6 +23,15 @@ STARTS, PLANTED, NOISE = 31, 32, 33
 RISES, LAW, LAYERS = 41, 42, 43
 """Likewise, for points at a given distance, for the law of swapped units, and for the layers of swaps."""
 
+NULLS, PLANTS, TRIPLES, GAUSSIANS = 51, 52, 53, 54
+"""Likewise, for null models of distances, planted clusters, sampled triples, and Gaussian networks."""
+
+BOOTSTRAP, COURSES, DISTORTION = 61, 62, 63
+"""Likewise, for networks drawn anew, courses of training, and alignments."""
+
+OBSERVABLES, BATCHES, IMAGES = 71, 72, 73
+"""Likewise, for the observables of a data set."""
+
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""
