@@ -54,7 +54,8 @@ class Pairs:
         Raises
         ------
         ValueError
-            If overlaps are not a symmetric matrix with ones on its diagonal, or norms are not R positive numbers.
+            If overlaps are not a symmetric matrix with ones on its diagonal, or norms are not R positive
+            numbers.
         """
         q = np.array(overlaps, float)
         n = np.ones(len(q)) if norms is None else np.array(norms, float)
