@@ -1,0 +1,441 @@
+"""Predicates of the chapter on replica symmetry breaking and clustering.
+
+All of them were written, and committed, before the chapter's first run.
+
+A test on pairwise distances or overlaps compares a statistic with draws of a null model of the same size,
+treated alike, and gives a p value; p values of several widths or kinds of distance are corrected (Holm)
+before they come here.
+A test has found something when its p value is at most `LEVEL`.
+It has found nothing when the p value is above `LEVEL` and the test, at this size, detects planted clusters of
+the stated strength in at least `POWER` of the draws; else nothing is decided.
+A run whose tests raise false alarms in more than `ALARMS` of fresh null draws decides nothing either.
+
+- Ward: the algorithm is scipy's if merges and heights agree to rounding; the update is as printed if the
+  printed formula gives the same heights.
+- Gaussian or several peaks: "Gaussian" is judged as one mode, which is weaker, by the dip test with a null of
+  normal norms and normal fluctuations.
+  Up to 256 units all protocols of training have to have one mode; from 512 units on at least one protocol has
+  to have several.
+  What the peaks are (norms, stopping epochs, clusters) is in the reason and decides another row.
+- The two figures contradict each other in any case: 45.86 and 80.08 for one width.
+  The source is wrong if the scale of Figure A2 is passed at a training loss above the 1e-5 that its text
+  states, in every network that is followed.
+- SGD: one mode at every width, mean distance that grows with the width, spread that falls.
+- Hierarchy: structure beyond a null with normal norms in the Euclidean matrix from 512 units on and none up
+  to 256, and blocks in the cophenetic matrices of both.
+  Blocks are there when k diagonal blocks explain at least half the variance of the reordered matrix.
+- Analogy: the statistics have to work where the answer is known (cold glasses, random-energy models of one
+  and two levels) and be silent where there is nothing (hot glasses); else nothing is decided.
+  Three observations on networks are asked for, at the widest nets: several modes of the overlaps or of the
+  distances beyond what the norms give; a hierarchy beyond the same null; a distribution of overlaps that does
+  not narrow as the width grows (their sd falls more slowly than M^-0.1; independent vectors have M^-0.5).
+  All three: reproduced; none: not reproduced; else partly.
+- Degrees: at least `POWER` of the instances of each kind (replica symmetric, one level, two levels) are told
+  by the statistics that are used on networks.
+- Other data sets: on Fashion-MNIST the growth exponent of the loss along a random walk differs by at most
+  0.25, swapping units raises the loss and more so with more swaps, distances have one mode on both, and the
+  sign of the difference between small and large batches is the same; the table's numbers agree with the
+  files.
+- Convergence: after 5 epochs the test accuracy of every width is within one percentage point of the best
+  that the same network reaches, in the mean; the later fluctuations grow with the width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spinscape.companion.ledger import (
+    NOT_REPRODUCED,
+    PARTLY,
+    REPRODUCED,
+    Measurement,
+    Verdict,
+)
+from spinscape.companion.predicates import Case
+from spinscape.companion.predicates.intervals import (
+    Parameters,
+    Part,
+    Rows,
+    above,
+    below,
+    combine,
+    equals,
+    every,
+    falls,
+    refute,
+    rises,
+    show,
+    synthetic,
+    undecided,
+    within,
+)
+
+LEVEL = 0.02
+POWER = 0.8
+ALARMS = 0.05
+ROUNDING = 1e-9
+TARGET = 1e-5
+NARROW, WIDE = 256, 512
+BLOCKY = 0.5
+EPOCHS = 5
+NEAR = 1.0
+EXPONENT = 0.25
+SHRINKING = -0.1
+
+
+def found(p: Measurement, rows: Rows, test: str) -> Part:
+    """Whether a test found something; False only where it had the power to, None where it had not."""
+    quiet = below(rows[f"alarms_{test}"], ALARMS)
+    if quiet is not True:
+        return None
+    small = below(p, LEVEL)
+    if small:
+        return True
+    return False if small is False and above(rows[f"power_{test}"], POWER) else None
+
+
+def denied(part: Part) -> Part:
+    """Return the opposite of a part."""
+    return None if part is None else not part
+
+
+def some(parts: Sequence[Part]) -> Part:
+    """Return True if any part holds, False if all fail (and there is one), else None."""
+    if True in parts:
+        return True
+    return None if None in parts or not parts else False
+
+
+def starting(rows: Rows, start: str) -> dict[str, Measurement]:
+    """Return measurements whose names start so, by the rest of their names."""
+    return {name.removeprefix(start): row for name, row in rows.items() if name.startswith(start)}
+
+
+def width(name: str) -> int:
+    """Return the width that a measurement's name ends with."""
+    return int(name.rsplit("_", 1)[-1])
+
+
+def calibrated(rows: Rows, test: str) -> str:
+    """Say how often a test gives a false alarm, and what it detects."""
+    return (
+        f"False alarms of the test on fresh null draws {show(rows[f'alarms_{test}'])}, power "
+        f"{show(rows[f'power_{test}'])} at planted clusters of strength {rows[f'strength_{test}'].value:.2g}"
+    )
+
+
+def ward(rows: Rows, _: Parameters) -> Verdict:
+    """Compare Algorithm 2 and the update as printed with scipy's Ward linkage."""
+    said = (
+        f"Algorithm 2 with Ward's update against scipy on {rows['trees'].value:.0f} distance matrices: "
+        f"largest relative difference of a height {rows['height_difference'].value:.1g}, of a cophenetic "
+        f"distance {rows['cophenetic_difference'].value:.1g}, share of merges alike "
+        f"{rows['merges_alike'].value:.3g}. With eq. 5 as typeset, whose root ends after the first fraction, "
+        f"heights differ by {rows['typeset_difference'].value:.2g}."
+    )
+    right = every(
+        [
+            below(rows["height_difference"], ROUNDING),
+            below(rows["cophenetic_difference"], ROUNDING),
+            equals(rows["merges_alike"], 1.0),
+        ]
+    )
+    return combine([right, below(rows["typeset_difference"], ROUNDING)], said)
+
+
+def adam(rows: Rows, _: Parameters) -> Verdict:
+    """One mode up to 256 units, several from 512 on."""
+    modes = {name: found(row, rows, "modality") for name, row in starting(rows, "modal_p_").items()}
+    words = "; ".join(
+        f"{name.replace('_', ', M = ')}: mean {show(rows[f'mean_{name}'])}, sd {show(rows[f'sd_{name}'])}, "
+        f"p of one mode {rows[f'modal_p_{name}'].value:.2g}, given the norms "
+        f"{rows[f'given_norms_p_{name}'].value:.2g}, share of the variance that norms explain "
+        f"{show(rows[f'explained_{name}'])}"
+        for name in modes
+    )
+    narrow = every([denied(part) for name, part in modes.items() if width(name) <= NARROW])
+    wide = some([part for name, part in modes.items() if width(name) >= WIDE])
+    return combine([narrow if modes else None, wide], f"{words}. {calibrated(rows, 'modality')}.")
+
+
+def figures(rows: Rows, _: Parameters) -> Verdict:
+    """Ask at which training loss the printed scales are passed."""
+    said = (
+        f"Figure A2's mean distance for M = {rows['width'].value:.0f} is passed at a training loss of "
+        f"{show(rows['loss_at_a2'])}, Figure 4's at {show(rows['loss_at_4'])} (zero where it is not "
+        f"reached); where the loss first is at most 1e-5 the distance is {show(rows['distance_at_target'])}; at the "
+        f"random start it is {rows['distance_at_start'].value:.2f}."
+    )
+    early = above(rows["loss_at_a2"], 2 * TARGET)
+    late = every([below(rows["loss_at_a2"], TARGET), below(rows["loss_at_4"], TARGET)])
+    return refute([early], late, said, "Both scales are those of a loss below 1e-5.")
+
+
+def sgd(rows: Rows, _: Parameters) -> Verdict:
+    """One mode at every width, growing mean, falling spread."""
+    modes = {name: found(row, rows, "modality") for name, row in starting(rows, "modal_p_").items()}
+    words = "; ".join(
+        f"M = {m}: mean {show(rows[f'mean_{m}'])}, sd {show(rows[f'sd_{m}'])}, p of one mode "
+        f"{rows[f'modal_p_{m}'].value:.2g}"
+        for m in modes
+    )
+    said = (
+        f"{words}. Exponent of the mean in M {show(rows['mean_exponent'])}, of the sd "
+        f"{show(rows['sd_exponent'])}. {calibrated(rows, 'modality')}."
+    )
+    alone = every([denied(part) for part in modes.values()]) if modes else None
+    return combine([alone, rises(rows["mean_exponent"]), falls(rows["sd_exponent"])], said)
+
+
+def hierarchy(rows: Rows, _: Parameters) -> Verdict:
+    """Blocks beyond a null in wide nets, none in narrow ones, and cophenetic blocks in both."""
+    tests = {int(m): found(row, rows, "hierarchy") for m, row in starting(rows, "blocks_p_").items()}
+    words = "; ".join(
+        f"M = {m}: p of no structure {rows[f'blocks_p_{m}'].value:.2g}, given the norms "
+        f"{rows[f'given_norms_p_{m}'].value:.2g}; blocks explain {show(rows[f'euclidean_{m}'])} of the "
+        f"Euclidean and {show(rows[f'cophenetic_{m}'])} of the cophenetic matrix"
+        for m in tests
+    )
+    said = (
+        f"{words}. Of the null's cophenetic matrices they explain {show(rows['cophenetic_null'])}. "
+        f"{calibrated(rows, 'hierarchy')}."
+    )
+    wide = some([part for m, part in tests.items() if m >= WIDE])
+    narrow = [denied(part) for m, part in tests.items() if m <= NARROW]
+    cophenetic = every([above(row, BLOCKY) for row in starting(rows, "cophenetic_").values()])
+    return combine([wide, every(narrow) if narrow else None, cophenetic], said)
+
+
+def analogy(rows: Rows, _: Parameters) -> Verdict:
+    """Compare networks with glasses of known structure, by the same statistics."""
+    seen, silent = starting(rows, "seen_"), starting(rows, "silent_")
+    modal, nested = starting(rows, "modal_p_"), starting(rows, "hierarchy_p_")
+    exponents = starting(rows, "width_exponent_")
+    said = (
+        "Share of instances in which the tests see structure: "
+        + ", ".join(f"{name.replace('_', ' ')} {show(row)}" for name, row in (seen | silent).items())
+        + ". Networks, p values given the norms: "
+        + ", ".join(
+            f"{name} modes {row.value:.2g} and hierarchy {nested[name].value:.2g}"
+            for name, row in modal.items()
+            if name in nested
+        )
+        + ". Exponent of the sd of overlaps in M: "
+        + ", ".join(f"{name} {show(row)}" for name, row in exponents.items())
+        + f". {calibrated(rows, 'modality')}; {calibrated(rows, 'hierarchy')}."
+    )
+    works = every(
+        [*(above(row, POWER) for row in seen.values()), *(below(row, 1 - POWER) for row in silent.values())]
+    )
+    if works is not True or not seen:
+        return undecided(f"{said} The statistics do not tell known cases apart.")
+    parts = [
+        some([found(row, rows, "modality") for row in modal.values()]),
+        some([found(row, rows, "hierarchy") for row in nested.values()]),
+        some([denied(below(row, SHRINKING)) for row in exponents.values()]),
+    ]
+    if every(parts):
+        return Verdict(REPRODUCED, said)
+    if None not in parts and True not in parts:
+        return Verdict(NOT_REPRODUCED, said)
+    return Verdict(PARTLY, said) if None not in parts else undecided(said)
+
+
+def degrees(rows: Rows, _: Parameters) -> Verdict:
+    """Whether replica symmetry, one level and two levels are told apart."""
+    right = starting(rows, "right_")
+    said = (
+        "Share of instances whose number of levels the statistics tell: "
+        + ", ".join(f"{name} {show(row)}" for name, row in right.items())
+        + "."
+    )
+    return combine([above(row, POWER) for row in right.values()] or [None], said)
+
+
+def other_data(rows: Rows, _: Parameters) -> Verdict:
+    """Compare the main observables on Fashion-MNIST with those on MNIST, and the table with the files."""
+    tests = {name: found(row, rows, "modality") for name, row in starting(rows, "modal_p_").items()}
+    said = (
+        f"Fashion-MNIST beside MNIST: growth exponents {show(rows['exponent_fashion'])} and "
+        f"{show(rows['exponent_mnist'])}, difference {show(rows['exponent_difference'])}; exponent of the "
+        f"swap barrier in the number of swaps {show(rows['swaps_fashion'])} and {show(rows['swaps_mnist'])}; p "
+        f"of one mode of the distances "
+        + " and ".join(f"{rows[f'modal_p_{name}'].value:.2g} ({name})" for name in tests)
+        + f"; small minus large batch {show(rows['batch_fashion'])} and {show(rows['batch_mnist'])} "
+        f"percentage points. Printed entries of Table A1 that differ from the files or the published facts: "
+        f"{rows['table_wrong'].value:.0f}. CIFAR is not trained on here."
+    )
+    batch = [rises(rows["batch_fashion"]), rises(rows["batch_mnist"])]
+    return combine(
+        [
+            within(rows["exponent_difference"], -EXPONENT, EXPONENT),
+            every([rises(rows["swaps_fashion"]), rises(rows["swaps_mnist"])]),
+            every([denied(part) for part in tests.values()]) if tests else None,
+            None if None in batch else batch[0] == batch[1],
+            equals(rows["table_wrong"], 0),
+        ],
+        said,
+    )
+
+
+def convergence(rows: Rows, _: Parameters) -> Verdict:
+    """Distance to the best test accuracy after five epochs, and how late fluctuations depend on width."""
+    gaps = starting(rows, "gap_")
+    said = (
+        f"Percentage points below the network's own best test accuracy after {EPOCHS} epochs: "
+        + ", ".join(f"M = {m} {show(row)}" for m, row in gaps.items())
+        + f". Exponent of the later fluctuations in M {show(rows['fluctuation_exponent'])}."
+    )
+    near = every([below(row, NEAR) for row in gaps.values()]) if gaps else None
+    return combine([near, rises(rows["fluctuation_exponent"])], said)
+
+
+PREDICATES = {
+    "ward-clustering": ward,
+    "adam-distances-multimodal": adam,
+    "adam-figures-disagree": figures,
+    "sgd-distances-gaussian": sgd,
+    "hierarchy-at-1024": hierarchy,
+    "rsb-analogy": analogy,
+    "rsb-degrees": degrees,
+    "other-datasets-alike": other_data,
+    "fast-convergence": convergence,
+}
+
+_WORDS = "200 solutions per width, 64 to 1024 hidden units, on MNIST"
+_COST = "`spinscape build --profile mnist`, under 15 minutes on one core"
+_MNIST = {"dataset": "mnist"}
+
+CASES = {
+    name: Case(_MNIST, {"networks": 30}, _WORDS, _COST)
+    for name in (
+        "adam-distances-multimodal",
+        "adam-figures-disagree",
+        "sgd-distances-gaussian",
+        "hierarchy-at-1024",
+        "rsb-analogy",
+        "fast-convergence",
+    )
+}
+
+
+def _test(name: str) -> dict[str, tuple[float, float, float] | float]:
+    return {f"alarms_{name}": (0.02, 0.01, 0.03), f"power_{name}": (0.9, 0.85, 0.95), f"strength_{name}": 3.0}
+
+
+def _distances(p_narrow: float, p_wide: float) -> dict[str, Measurement]:
+    names = {"fixed_64": p_narrow, "fixed_256": p_narrow, "target_512": p_wide}
+    return synthetic(
+        **_test("modality"),
+        **{f"modal_p_{name}": p for name, p in names.items()},
+        **{f"given_norms_p_{name}": 0.5 for name in names},
+        **{f"explained_{name}": (0.4, 0.3, 0.5) for name in names},
+        **{f"mean_{name}": (50, 49, 51) for name in names},
+        **{f"sd_{name}": (1, 0.9, 1.1) for name in names},
+    )
+
+
+def _hierarchy(p_narrow: float, p_wide: float, blocks: float) -> dict[str, Measurement]:
+    return synthetic(
+        **_test("hierarchy"),
+        blocks_p_64=p_narrow,
+        blocks_p_512=p_wide,
+        given_norms_p_64=0.5,
+        given_norms_p_512=0.5,
+        euclidean_64=(0.1, 0.05, 0.15),
+        euclidean_512=(0.5, 0.4, 0.6),
+        cophenetic_64=(blocks, blocks - 0.05, blocks + 0.05),
+        cophenetic_512=(blocks, blocks - 0.05, blocks + 0.05),
+        cophenetic_null=(blocks, blocks - 0.05, blocks + 0.05),
+    )
+
+
+def _analogy(p: float, exponent: tuple[float, float, float]) -> dict[str, Measurement]:
+    kinds = ("raw", "aligned", "function")
+    return synthetic(
+        **_test("modality"),
+        **_test("hierarchy"),
+        seen_glass=(0.95, 0.9, 1.0),
+        seen_one_level=(0.99, 0.9, 1.0),
+        silent_hot_glass=(0.03, 0.0, 0.1),
+        **{f"modal_p_{kind}": p for kind in kinds},
+        **{f"hierarchy_p_{kind}": p for kind in kinds},
+        **{f"width_exponent_{kind}": exponent for kind in kinds},
+    )
+
+
+def _sgd(
+    p: float, mean: tuple[float, float, float], sd: tuple[float, float, float]
+) -> dict[str, Measurement]:
+    return synthetic(
+        **_test("modality"),
+        **{f"modal_p_{m}": p for m in (64, 256)},
+        **{f"mean_{m}": (50, 49, 51) for m in (64, 256)},
+        **{f"sd_{m}": (1, 0.9, 1.1) for m in (64, 256)},
+        mean_exponent=mean,
+        sd_exponent=sd,
+    )
+
+
+_UP, _DOWN = (0.3, 0.2, 0.4), (-0.3, -0.4, -0.2)
+_TREE = {"trees": 5.0, "cophenetic_difference": 1e-15}
+_BATCHES = {"batch_mnist": _UP, "exponent_mnist": (1.2, 1.1, 1.3), "exponent_fashion": (1.2, 1.1, 1.3)}
+
+EXAMPLES = {
+    "ward-clustering": (
+        synthetic(**_TREE, height_difference=1e-15, merges_alike=1.0, typeset_difference=1e-15),
+        synthetic(**_TREE, height_difference=0.3, merges_alike=0.2, typeset_difference=0.5),
+    ),
+    "adam-distances-multimodal": (_distances(0.5, 0.002), _distances(0.002, 0.5)),
+    "adam-figures-disagree": (
+        synthetic(
+            width=512,
+            loss_at_a2=(0.05, 0.03, 0.07),
+            loss_at_4=(1e-6, 5e-7, 2e-6),
+            distance_at_target=(70, 69, 71),
+            distance_at_start=35.75,
+        ),
+        synthetic(
+            width=512,
+            loss_at_a2=(8e-6, 7e-6, 9e-6),
+            loss_at_4=(1e-7, 5e-8, 2e-7),
+            distance_at_target=(45, 44, 46),
+            distance_at_start=35.75,
+        ),
+    ),
+    "sgd-distances-gaussian": (_sgd(0.5, _UP, _DOWN), _sgd(0.002, _DOWN, _UP)),
+    "hierarchy-at-1024": (_hierarchy(0.5, 0.002, 0.8), _hierarchy(0.002, 0.5, 0.2)),
+    "rsb-analogy": (_analogy(0.002, (0.0, -0.05, 0.05)), _analogy(0.5, _DOWN)),
+    "rsb-degrees": (
+        synthetic(**{f"right_{name}": (0.95, 0.9, 1.0) for name in ("rs", "one_level", "two_levels")}),
+        synthetic(**{f"right_{name}": (0.4, 0.3, 0.5) for name in ("rs", "one_level", "two_levels")}),
+    ),
+    "other-datasets-alike": (
+        synthetic(
+            **_test("modality"),
+            **_BATCHES,
+            exponent_difference=(0.0, -0.1, 0.1),
+            swaps_fashion=_UP,
+            swaps_mnist=_UP,
+            modal_p_fashion=0.5,
+            modal_p_mnist=0.5,
+            batch_fashion=_UP,
+            table_wrong=0,
+        ),
+        synthetic(
+            **_test("modality"),
+            **_BATCHES,
+            exponent_difference=(0.8, 0.6, 1.0),
+            swaps_fashion=_DOWN,
+            swaps_mnist=_UP,
+            modal_p_fashion=0.002,
+            modal_p_mnist=0.5,
+            batch_fashion=_DOWN,
+            table_wrong=2,
+        ),
+    ),
+    "fast-convergence": (
+        synthetic(gap_64=(0.5, 0.4, 0.6), gap_256=(0.3, 0.2, 0.4), fluctuation_exponent=_UP),
+        synthetic(gap_64=(2.5, 2.4, 2.6), gap_256=(0.3, 0.2, 0.4), fluctuation_exponent=_DOWN),
+    ),
+}
