@@ -163,8 +163,9 @@ def figures(rows: Rows, _: Parameters) -> Verdict:
     said = (
         f"Figure A2's mean distance for M = {rows['width'].value:.0f} is passed at a training loss of "
         f"{show(rows['loss_at_a2'])}, Figure 4's at {show(rows['loss_at_4'])} (zero where it is not "
-        f"reached); where the loss first is at most 1e-5 the distance is {show(rows['distance_at_target'])}; at the "
-        f"random start it is {rows['distance_at_start'].value:.2f}."
+        f"reached); where the loss first is at most 1e-5 the distance is "
+        f"{show(rows['distance_at_target'])}; at the random start it is "
+        f"{rows['distance_at_start'].value:.2f}."
     )
     early = above(rows["loss_at_a2"], 2 * TARGET)
     late = every([below(rows["loss_at_a2"], TARGET), below(rows["loss_at_4"], TARGET)])
@@ -258,8 +259,8 @@ def other_data(rows: Rows, _: Parameters) -> Verdict:
     said = (
         f"Fashion-MNIST beside MNIST: growth exponents {show(rows['exponent_fashion'])} and "
         f"{show(rows['exponent_mnist'])}, difference {show(rows['exponent_difference'])}; exponent of the "
-        f"swap barrier in the number of swaps {show(rows['swaps_fashion'])} and {show(rows['swaps_mnist'])}; p "
-        f"of one mode of the distances "
+        f"swap barrier in the number of swaps {show(rows['swaps_fashion'])} and {show(rows['swaps_mnist'])}; "
+        f"p of one mode of the distances "
         + " and ".join(f"{rows[f'modal_p_{name}'].value:.2g} ({name})" for name in tests)
         + f"; small minus large batch {show(rows['batch_fashion'])} and {show(rows['batch_mnist'])} "
         f"percentage points. Printed entries of Table A1 that differ from the files or the published facts: "
