@@ -10,6 +10,9 @@ COUPLINGS, POINTS, THERMAL = 101, 102, 103
 HOMOTOPY, NEWTON = 121, 122
 """What random numbers are drawn for."""
 
+BONDS, CHAINS = 141, 142
+"""Likewise, for the Sherrington-Kirkpatrick model: its couplings, and its Markov chains."""
+
 
 def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     """Return the generator for one purpose and, say, one instance and start; no two share a stream.
@@ -21,7 +24,7 @@ def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     seed
         Seed of the run, not negative.
     purpose
-        `COUPLINGS`, `POINTS`, `THERMAL`, `HOMOTOPY` or `NEWTON`.
+        `COUPLINGS` or another of the constants above.
     *which
         Further numbers, such as order, number of spins, instance and start.
 
