@@ -202,7 +202,7 @@ def planted(
 
 
 def hierarchical(
-    overlap_levels: Sequence[float], labels: ArrayLike, *, dimension: float = math.inf, seed: int = 0
+    overlap_levels: ArrayLike, labels: ArrayLike, *, dimension: float = math.inf, seed: int = 0
 ) -> Floats:
     """Overlaps of states whose clusters are given, with the fluctuations of a finite dimension.
 
