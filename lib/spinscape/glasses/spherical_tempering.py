@@ -274,8 +274,8 @@ def check_states(instances: int, temperatures: int, states: int, n: int) -> None
     needed = 8.0 * instances * temperatures * states * (2 * n + 3 * states)
     if needed > available_bytes(torch.device("cpu")):
         raise ValueError(
-            f"{states} kept states of {instances} instances at {temperatures} temperatures and their overlaps "
-            f"take {needed / 2**30:.3g} GiB, more than there is: keep fewer"
+            f"{states} kept states of {instances} instances at {temperatures} temperatures and their "
+            f"overlaps take {needed / 2**30:.3g} GiB, more than there is: keep fewer"
         )
 
 
@@ -368,15 +368,15 @@ class _Totals:
 
     def __init__(self, walkers: _Walkers, sweeps: int) -> None:
         i, k, t = walkers.shape
-        like = {"dtype": torch.float64, "device": walkers.points.device}
-        self.energy = torch.zeros(i, k, t, **like)
-        self.moment = torch.zeros(i, t, k * (k - 1) // 2, **like)
-        self.counts = torch.zeros(i * t * BINS, **like)
+        zero = torch.zeros((), dtype=torch.float64, device=walkers.points.device)
+        self.energy = zero.new_zeros(i, k, t)
+        self.moment = zero.new_zeros(i, t, k * (k - 1) // 2)
+        self.counts = zero.new_zeros(i * t * BINS)
         ends = [1]
         while ends[-1] < sweeps:
             ends.append(min(2 * ends[-1], sweeps))
         self.blocks = np.array([0, *ends])
-        self.history = torch.zeros(len(ends), i, t, **like)
+        self.history = zero.new_zeros(len(ends), i, t)
         self.upper = torch.triu_indices(k, k, 1, device=walkers.points.device)
         self.base = BINS * torch.arange(i * t, device=walkers.points.device).view(i, t, 1)
 
@@ -437,7 +437,7 @@ def _great_circle(points: Tensor, momentum: Tensor, time: Tensor) -> tuple[Tenso
 
 
 def _jackknife(moment: Floats, copies: int) -> Floats:
-    """Standard error of means over pairs (..., K (K - 1) / 2), one copy left out at a time."""
+    """Return standard errors of means over pairs (..., K (K - 1) / 2), one copy left out at a time."""
     if copies == 2:
         return np.full(moment.shape[:-1], np.nan)
     first, second = np.triu_indices(copies, 1)
