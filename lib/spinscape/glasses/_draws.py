@@ -13,6 +13,15 @@ HOMOTOPY, NEWTON = 121, 122
 BONDS, CHAINS = 141, 142
 """Likewise, for the Sherrington-Kirkpatrick model: its couplings, and its Markov chains."""
 
+SYMMETRIC, PLANTED, LABELS, HIERARCHY = 151, 152, 153, 154
+"""Likewise, for overlaps of replica-symmetric and planted states."""
+
+LEVELS, STATES = 155, 156
+"""Likewise, for energies of random-energy models and states drawn from them."""
+
+TEMPERING, EXCHANGES = 157, 158
+"""Likewise, for parallel tempering on the sphere."""
+
 
 def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     """Return the generator for one purpose and, say, one instance and start; no two share a stream.
