@@ -21,7 +21,6 @@ from scipy.spatial.distance import squareform
 
 from spinscape.landscape._matrices import matrix, stack
 from spinscape.landscape.pairs import Pairs
-from spinscape.progress import track
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -209,7 +208,7 @@ def trees(distances: ArrayLike) -> Trees:
     upper = np.triu_indices(d.shape[1], 1)
     linkages = np.empty((len(d), d.shape[1] - 1, 4))
     correlation = np.empty(len(d))
-    for b in track(range(len(d)), "trees"):
+    for b in range(len(d)):
         flat = d[b][upper]
         linkages[b] = hierarchy.linkage(flat, "ward")
         correlation[b] = _correlation(flat, hierarchy.cophenet(linkages[b]))

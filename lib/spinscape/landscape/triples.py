@@ -25,7 +25,6 @@ from spinscape.landscape._matrices import matrix, stack
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.steps import TRIPLES, generator
 from spinscape.memory import available_bytes
-from spinscape.progress import track
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,7 +35,7 @@ INDEPENDENT = 3 / (2 * sqrt(pi))
 BYTES = 80
 """What a triple takes: its indices, its three sides, and what is made of them."""
 
-PIECE = 2**19
+PIECE = 2**18
 """Entries of all matrices that are worked on at once."""
 
 
@@ -156,19 +155,32 @@ def mean_gaps(values: Pairs | ArrayLike, kind: str = "distances") -> tuple[Float
     scale = _scales(m)
     if kind == "overlaps":
         m = -m
-    sums = np.zeros((2, len(m)))
     step = max(1, PIECE // m[0].size)
-    for start in track(range(0, len(m), step), "triples"):
-        piece = slice(start, start + step)
-        for i in range(m.shape[1] - 2):
-            row, rest = m[piece, i, i + 1 :], m[piece, i + 1 :, i + 1 :]
-            near, middle, far = _sorted(row[:, :, None], row[:, None, :], rest)
-            # The diagonal of the rest holds no triple, and every other one stands there twice.
-            for total, gap in zip(sums, (far - middle, middle - near), strict=True):
-                total[piece] += (gap.sum((1, 2)) - np.einsum("bjj->b", gap)) / 2
-    means = sums / comb(m.shape[1], 3) / scale
+    far, middle = np.concatenate([_sums(m[at : at + step]) for at in range(0, len(m), step)], 1)
+    states = m.shape[1]
+    # Every pair is in R - 2 triples.
+    near = (states - 2) * m[:, *np.triu_indices(states, 1)].sum(1) - middle - far
+    means = [gap / comb(states, 3) / scale for gap in (far - middle, middle - near)]
     single = isinstance(values, Pairs) or np.ndim(values) == 2
-    return (means[0, 0], means[1, 0]) if single else (means[0], means[1])
+    return (means[0][0], means[1][0]) if single else (means[0], means[1])
+
+
+def _sums(m: Floats) -> Floats:
+    """Return the sums over triples of the longest and of the middle side, ``(2, B)``."""
+    sums = np.zeros((2, len(m)))
+    room = np.empty((3, m.size))
+    for i in range(m.shape[1] - 2):
+        row, rest = m[:, i, i + 1 :], m[:, i + 1 :, i + 1 :]
+        low, high, middle = (part[: rest.size].reshape(rest.shape) for part in room)
+        np.minimum(row[:, :, None], row[:, None, :], out=low)
+        np.maximum(row[:, :, None], row[:, None, :], out=high)
+        np.minimum(high, rest, out=middle)
+        np.maximum(low, middle, out=middle)
+        np.maximum(high, rest, out=high)
+        # The diagonal holds no triple, and every other one stands there twice.
+        for total, side in zip(sums, (high, middle), strict=True):
+            total += (side.reshape(len(m), -1).sum(1) - np.einsum("bjj->b", side)) / 2
+    return sums
 
 
 def _sorted(a: Floats, b: Floats, c: Floats) -> tuple[Floats, Floats, Floats]:
