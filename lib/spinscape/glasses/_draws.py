@@ -10,6 +10,15 @@ COUPLINGS, POINTS, THERMAL = 101, 102, 103
 HOMOTOPY, NEWTON = 121, 122
 """What random numbers are drawn for."""
 
+SYMMETRIC, PLANTED, LABELS, HIERARCHY = 151, 152, 153, 154
+"""Likewise, for overlaps of replica-symmetric and planted states."""
+
+LEVELS, STATES = 155, 156
+"""Likewise, for energies of random-energy models and states drawn from them."""
+
+TEMPERING, EXCHANGES = 157, 158
+"""Likewise, for parallel tempering on the sphere."""
+
 
 def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     """Return the generator for one purpose and, say, one instance and start; no two share a stream.
@@ -21,7 +30,7 @@ def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     seed
         Seed of the run, not negative.
     purpose
-        `COUPLINGS`, `POINTS`, `THERMAL`, `HOMOTOPY` or `NEWTON`.
+        `COUPLINGS` or another of the constants above.
     *which
         Further numbers, such as order, number of spins, instance and start.
 
