@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spinscape.glasses.overlap_models import gram
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.steps import NULLS
 
@@ -128,12 +129,7 @@ def fit(pairs: Pairs, factors: int = 0) -> Null:
         raise ValueError(f"a null needs at least 8 states, not {r}")
     if not 0 <= factors <= r // 4:
         raise ValueError(f"factors must be 0 to {r // 4} for {r} states, not {factors}")
-    mean, effects, residual = (part[0] for part in two_way(pairs.overlaps[None]))
-    product = _product(float(mean), effects, residual)
-    if product:
-        residual = two_way((residual - product * np.outer(effects, effects))[None])[2][0]
-        adjusted = pairs.overlaps - product * np.outer(effects, effects)
-        mean, effects = (part[0] for part in two_way(adjusted[None])[:2])
+    mean, effects, product, residual = (part[0] for part in residuals(pairs.overlaps[None]))
     degrees = r * (r - 3) / 2
     total = float((residual**2).sum() / 2)
     if total <= degrees * (64 * np.finfo(float).eps) ** 2:
@@ -145,7 +141,7 @@ def fit(pairs: Pairs, factors: int = 0) -> Null:
         variances, sigma = _factors(residual, factors, sigma)
     dimension = max(2.0, float(((1 - mean) / sigma) ** 2))
     return Null(
-        float(mean), float(effect), product, float(sigma), dimension, variances, effects, pairs.norms, residual
+        float(mean), float(effect), float(product), float(sigma), dimension, variances, effects, pairs.norms, residual
     )
 
 
@@ -168,15 +164,27 @@ def two_way(overlaps: Floats) -> tuple[Floats, Floats, Floats]:
     return mean, effects, residual
 
 
-def _product(mean: float, effects: Floats, residual: Floats) -> float:
-    """Tukey's one degree of freedom for effects that multiply, kept between a sum and a product."""
-    if mean <= 0:
-        return 0.0
-    outer = two_way(np.outer(effects, effects)[None])[2][0]
-    square = float((outer**2).sum())
-    if square == 0:
-        return 0.0
-    return float(np.clip((outer * residual).sum() / square, 0, 1 / mean))
+def residuals(overlaps: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Split off-diagonal overlaps into mean, effects of states, product of effects, and the rest.
+
+    ``q_ij = mean + a_i + a_j + product a_i a_j``, where the last is Tukey's one degree of freedom: least
+    squares at the effects of `two_way`, kept between that of a sum, 0, and of a product, ``1 / mean``.
+
+    Returns
+    -------
+    tuple
+        Means ``(B,)``, effects ``(B, R)``, products ``(B,)``, and residuals ``(B, R, R)`` with zero diagonal
+        and zero row sums.
+    """
+    mean, effects, rest = two_way(overlaps)
+    outer = effects[:, :, None] * effects[:, None]
+    beyond = two_way(outer)[2]
+    size = (beyond**2).sum((1, 2))
+    best = np.where(size > 0, (beyond * rest).sum((1, 2)) / np.where(size > 0, size, 1), 0)
+    most = np.where(mean > 0, 1 / np.where(mean > 0, mean, 1), 0)
+    product = np.clip(best, 0, most)
+    mean, effects, rest = two_way(overlaps - product[:, None, None] * outer)
+    return mean, effects, product, rest
 
 
 def _factors(residual: Floats, factors: int, sigma: float) -> tuple[Floats, float]:
@@ -259,11 +267,7 @@ def wishart(replicas: int, dimension: float, rng: np.random.Generator) -> Floats
     By Bartlett's decomposition, which takes R^2 numbers whatever the dimension and any real dimension of at
     least R; below that from the vectors, of the next whole dimension.
     """
-    if dimension >= replicas:
-        t = np.tril(rng.standard_normal((replicas, replicas)), -1)
-        t[range(replicas), range(replicas)] = np.sqrt(rng.chisquare(dimension - np.arange(replicas)))
-    else:
-        t = rng.standard_normal((replicas, int(np.ceil(dimension))))
+    t = gram(rng, replicas, dimension if dimension >= replicas else np.ceil(dimension))
     t /= np.linalg.norm(t, axis=1, keepdims=True)
     return np.sqrt(dimension) * (t @ t.T)
 
