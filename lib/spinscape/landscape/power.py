@@ -1,0 +1,265 @@
+"""How often the verdicts of `structure` are wrong: false alarms on the null, and power on planted clusters.
+
+Everything is measured at the size of the data: as many states, with the data's norms, mean overlap, effects of
+single states and size of fluctuations.
+The strength of planted clusters is by how many standard deviations of an overlap the overlap of two states of
+one cluster is larger; every further level adds as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from spinscape.glasses.overlap_models import planted
+from spinscape.landscape.null_overlaps import Draws, Null, draw, fit
+from spinscape.landscape.pairs import Pairs
+from spinscape.landscape.steps import PLANTS
+from spinscape.landscape.structure import (
+    HIERARCHY,
+    LEVEL,
+    MODALITY,
+    STRUCTURE,
+    ladder_maxima,
+    pvalue,
+    statistics,
+)
+from spinscape.progress import track
+from spinscape.statistics import holm
+
+Floats = NDArray[np.float64]
+
+VERDICTS = ("modality", "structure", "hierarchy")
+GROUPS = {"modality": MODALITY, "structure": STRUCTURE, "hierarchy": HIERARCHY}
+SYMMETRIC = MODALITY + STRUCTURE
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Measured rates of alarm.
+
+    Attributes
+    ----------
+    verdicts
+        V names, see `structure`.
+    false_alarms
+        Share of M null draws with an alarm ``(V,)``.
+    false_alarms_interval
+        Clopper and Pearson's 95% intervals ``(V, 2)``.
+    branching
+        Planted clusters, K kinds: (3,) is three clusters, (3, 3) three of three each.
+    strengths
+        ``(S,)``.
+    power
+        Share of M planted draws with an alarm ``(K, S, V)``; NaN where vectors cannot be that close.
+    power_interval
+        ``(K, S, V, 2)``.
+    enough
+        Strength from which on power is at least 80%, by linear interpolation ``(K, V)``; NaN where none is.
+    draws
+        M.
+    level
+        Nominal level.
+    replicas
+        R.
+    """
+
+    verdicts: tuple[str, ...]
+    false_alarms: Floats
+    false_alarms_interval: Floats
+    branching: tuple[tuple[int, ...], ...]
+    strengths: Floats
+    power: Floats
+    power_interval: Floats
+    enough: Floats
+    draws: int
+    level: float
+    replicas: int
+
+
+def calibrate(
+    data: Pairs | Null,
+    *,
+    strengths: Sequence[float] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
+    branching: Sequence[Sequence[int]] = ((3,), (3, 3)),
+    draws: int = 60,
+    null_draws: int = 199,
+    norms: str = "same",
+    of: str = "distances",
+    sizes: Literal["equal", "random"] = "equal",
+    pooled: bool = True,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Calibration:
+    """Measure false alarms and power of the verdicts at the size of the data.
+
+    Parameters
+    ----------
+    data
+        States, or the null that was fitted to them.
+    strengths
+        Of planted clusters, positive.
+    branching
+        Clusters per level.
+    draws
+        Planted sets M per kind and strength; false alarms are counted on 5 M null sets.
+    null_draws
+        Draws of the null for one p value.
+    norms, of
+        As in `structure`.
+    sizes
+        Of the clusters, as in `planted`.
+    pooled
+        Whether the sets of one kind and strength share null draws, each giving some of them; if not, each set
+        has its own fit and draws as in `structure`, which takes `null_draws` times as long.
+    level
+        Nominal level.
+    seed
+        Seed of all draws.
+    """
+    null = data if isinstance(data, Null) else fit(data)
+    rises = np.asarray(strengths, float)
+    if rises.ndim != 1 or not len(rises) or not (rises > 0).all():
+        raise ValueError(f"strengths must be positive, not {strengths}")
+    if draws < 10 or null_draws < 49:
+        raise ValueError(f"draws must be at least 10 and null_draws 49, not {draws} and {null_draws}")
+    kinds = tuple(tuple(int(k) for k in kind) for kind in branching)
+
+    def alarms(kind: tuple[int, ...], strength: float, count: int) -> Floats:
+        sets = planted_sets(null, kind, strength, count, sizes=sizes, seed=seed)
+        ps = (_pooled if pooled else _each)(sets, null_draws, norms, of, seed)
+        return np.stack([ps[verdict] for verdict in VERDICTS], 1) <= level
+
+    false = alarms((1,), 0.0, 5 * draws)
+    shape = len(kinds), len(rises), len(VERDICTS)
+    power, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
+    cells = [(k, s) for k in range(shape[0]) for s in range(shape[1])]
+    for k, s in track(cells, "power"):
+        if rises[s] * len(kinds[k]) < 0.95 * np.sqrt(_dimension(null)):
+            found = alarms(kinds[k], float(rises[s]), draws)
+            power[k, s], interval[k, s] = found.mean(0), clopper_pearson(found.sum(0), draws)
+    enough = np.array([[_enough(rises, power[k, :, v]) for v in range(shape[2])] for k in range(shape[0])])
+    return Calibration(
+        VERDICTS,
+        false.mean(0),
+        clopper_pearson(false.sum(0), 5 * draws),
+        kinds,
+        rises,
+        power,
+        interval,
+        enough,
+        draws,
+        level,
+        null.replicas,
+    )
+
+
+def _dimension(null: Null) -> float:
+    return null.dimension if null.dimension >= null.replicas else float(np.ceil(null.dimension))
+
+
+def planted_sets(
+    null: Null, branching: Sequence[int], strength: float, draws: int, *, sizes: str = "equal", seed: int = 0
+) -> Draws:
+    """Draw sets of states with the data's norms, mean and effects, and clusters of a stated strength.
+
+    Clusters fall on states in an order of their own, so that they have nothing to do with norms and effects.
+    """
+    kind = tuple(branching)
+    q = planted(
+        len(kind), replicas=null.replicas, strength=strength, dimension=_dimension(null), branching=kind,
+        sizes=sizes, draws=draws, seed=_seed(seed, kind, strength),
+    ).overlaps  # fmt: skip
+    a, r = null.effects, null.replicas
+    base = null.overlap + a[:, None] + a + null.product * np.outer(a, a)
+    for b in range(draws):
+        order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(PLANTS, b))).permutation(r)
+        q[b] = base + null.sigma * np.sqrt(_dimension(null)) * q[b][np.ix_(order, order)]
+    q = np.clip(q, -1, 1)
+    q[:, range(r), range(r)] = 1
+    return Draws(q, np.tile(null.norms, (draws, 1)))
+
+
+def _seed(seed: int, kind: tuple[int, ...], strength: float) -> int:
+    """Seed of one kind and strength."""
+    key = (PLANTS, *kind, round(1e6 * strength))
+    return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
+
+
+def _pooled(sets: Draws, null_draws: int, norms: str, of: str, seed: int) -> dict[str, Floats]:
+    """P values of M sets against draws that they share, as many from the fit to each."""
+    each = -(-null_draws // len(sets.norms))
+    return _pvalues([_with_nulls(sets, each, norms, of, seed)])
+
+
+def _each(sets: Draws, null_draws: int, norms: str, of: str, seed: int) -> dict[str, Floats]:
+    """P values of M sets, each against draws of its own fit."""
+    alone = [Draws(sets.overlaps[m : m + 1], sets.norms[m : m + 1]) for m in range(len(sets.norms))]
+    return _pvalues([_with_nulls(one, null_draws, norms, of, seed + m) for m, one in enumerate(alone)])
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Statistics and ladders of some sets, and of the draws of the nulls they are compared with."""
+
+    value: dict[str, Floats]
+    ladders: Floats
+    symmetric: dict[str, Floats]
+    rotated: dict[str, Floats]
+    reference: Floats
+
+
+def _with_nulls(sets: Draws, each: int, norms: str, of: str, seed: int) -> _Compared:
+    value, ladders = statistics(sets, of=of, names=SYMMETRIC + HIERARCHY)
+    symmetric, rotated, reference = [], [], []
+    for m, pairs in enumerate(sets.pairs()):
+        null, start = fit(pairs), m * each
+        some = draw(null, each, norms=norms, seed=seed, start=start)
+        symmetric.append(statistics(some, of=of, names=SYMMETRIC)[0])
+        some = draw(null, each, norms=norms, kind="rotated", seed=seed, start=start)
+        found, steps = statistics(some, of=of, names=HIERARCHY)
+        rotated.append(found)
+        reference.append(steps)
+    joined = [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in (symmetric, rotated)]
+    return _Compared(value, ladders, *joined, np.concatenate(reference))
+
+
+def _pvalues(parts: list[_Compared]) -> dict[str, Floats]:
+    """P value of each verdict, ``(M,)``."""
+    found: dict[str, list[Floats]] = {verdict: [] for verdict in VERDICTS}
+    for part in parts:
+        value = part.value | ladder_maxima(part.ladders, part.reference)
+        rotated = part.rotated | ladder_maxima(part.reference, part.reference)
+        for verdict, group in GROUPS.items():
+            null = rotated if verdict == "hierarchy" else part.symmetric
+            ps = np.stack([pvalue(value[name], null[name]) for name in group], 1)
+            found[verdict].append(np.array([holm(row).min() for row in ps]))
+    return {verdict: np.concatenate(ps) for verdict, ps in found.items()}
+
+
+def clopper_pearson(hits: Floats | int, trials: int, level: float = 0.95) -> Floats:
+    """Exact interval of a share, ``(..., 2)``."""
+    k = np.asarray(hits, float)
+    tail = (1 - level) / 2
+    low = np.where(k > 0, stats.beta.ppf(tail, np.maximum(k, 1), trials - k + 1), 0)
+    high = np.where(k < trials, stats.beta.ppf(1 - tail, k + 1, np.maximum(trials - k, 1)), 1)
+    return np.stack([low, high], -1)
+
+
+def _enough(strengths: Floats, power: Floats, wanted: float = 0.8) -> float:
+    """Return the least strength from which on power is as wanted, NaN where none is."""
+    order = np.argsort(strengths)
+    x, y = strengths[order], power[order]
+    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
+    below = np.flatnonzero(y < wanted)
+    if not len(y) or (len(below) and below[-1] == len(y) - 1):
+        return float("nan")
+    if not len(below):
+        return float(x[0])
+    i = below[-1]
+    return float(x[i] + (wanted - y[i]) / (y[i + 1] - y[i]) * (x[i + 1] - x[i]))

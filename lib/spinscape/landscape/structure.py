@@ -1,0 +1,318 @@
+"""Is there structure in pairwise distances beyond what the same procedure shows on a null.
+
+Three questions, each with a verdict of its own, decided on planted states before any network was looked at:
+
+`MODALITY`
+    Is the histogram of distances (or overlaps) more multi-modal than that of states that are all alike?
+    By the dip, against the symmetric null. With ``norms="same"`` the null has the data's own norms, and only
+    what norms do not explain counts.
+`STRUCTURE`
+    Are states anything but all alike? By the largest eigenvalue of the residual overlaps against the
+    symmetric null, which also sees continuous directions.
+`HIERARCHY`
+    Are there clusters? By the shape of the residual overlaps at a given spectrum, against rotations of the
+    data: a Gaussian cloud with any long axes is no cluster, however long.
+
+Residual overlaps are overlaps without their mean and without the effects of single states, so that norms and
+the time of training of single states are no clusters.
+The other statistics are reported beside: the cophenetic correlation of Ward's tree, the largest fall of its
+heights and the ultrametricity of triples, each of the distances as they are, as the source has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import diptest
+import numpy as np
+from numpy.typing import NDArray
+
+from spinscape.landscape.hierarchy import jump, trees, within
+from spinscape.landscape.modality import Mixture, mixture, mixtures
+from spinscape.landscape.null_overlaps import Draws, Null, draw, fit, residuals
+from spinscape.landscape.pairs import Pairs
+from spinscape.landscape.triples import mean_k
+from spinscape.progress import track
+from spinscape.statistics import holm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.02
+"""Nominal level of every verdict, so that the measured rate of false alarms is at most 5%."""
+
+PLAIN = ("dip", "gain", "cophenetic", "jump", "triples")
+"""Statistics of the distances as they are; triples count by minus the mean of K."""
+
+RESIDUAL = ("eigenvalue", "tree", "gap", "index", "residual triples")
+"""Statistics of the residual overlaps."""
+
+MODALITY = ("dip",)
+STRUCTURE = ("eigenvalue",)
+HIERARCHY = ("tree", "index")
+"""What carries each verdict."""
+
+MOST = 9
+"""Largest number of clusters that gap and index look at."""
+
+AXES = 6
+"""Leading eigenvectors that the index looks at."""
+
+PIECE = 2**21
+"""Entries of all matrices that are worked on at once."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Statistics of one set of states, beside those of its nulls.
+
+    Attributes
+    ----------
+    names
+        Of the statistics, S of them; large values speak against the null.
+    values
+        ``(S,)``.
+    symmetric, rotated
+        The same of B draws of either null, ``(S, B)``; NaN where the statistic is not compared with it.
+    symmetric_p, rotated_p
+        One-sided p values ``(1 + # >= value) / (1 + B)``, ``(S,)``; NaN likewise.
+    modality_p, structure_p, hierarchy_p
+        P value of each verdict, the least of its statistics by Holm.
+    mixture
+        Of the distances or overlaps.
+    components
+        Number of components that the best mixture has in draws of the symmetric null; ``(B',)``.
+    null
+        The fitted null.
+    of, norms
+        As called.
+    """
+
+    names: tuple[str, ...]
+    values: Floats
+    symmetric: Floats
+    rotated: Floats
+    symmetric_p: Floats
+    rotated_p: Floats
+    modality_p: float
+    structure_p: float
+    hierarchy_p: float
+    mixture: Mixture
+    components: NDArray[np.int64]
+    null: Null
+    of: str
+    norms: str
+
+    @property
+    def multimodal(self) -> bool:
+        """The verdict `MODALITY` at the nominal `LEVEL`."""
+        return self.modality_p <= LEVEL
+
+    @property
+    def structured(self) -> bool:
+        """The verdict `STRUCTURE` at the nominal `LEVEL`."""
+        return self.structure_p <= LEVEL
+
+    @property
+    def clustered(self) -> bool:
+        """The verdict `HIERARCHY` at the nominal `LEVEL`."""
+        return self.hierarchy_p <= LEVEL
+
+    def row(self, name: str) -> tuple[float, Floats, Floats]:
+        """Return value, symmetric and rotated draws ``(B,)`` of one statistic."""
+        s = self.names.index(name)
+        return float(self.values[s]), self.symmetric[s], self.rotated[s]
+
+
+def structure(
+    pairs: Pairs,
+    *,
+    norms: str = "same",
+    of: str = "distances",
+    factors: int = 0,
+    draws: int = 499,
+    mixture_draws: int = 40,
+    seed: int = 0,
+) -> Structure:
+    """Compare one set of states with its nulls.
+
+    Parameters
+    ----------
+    pairs
+        At least 12 states.
+    norms
+        ``"same"`` or ``"smooth"``, as in `null_overlaps.draw`.
+    of
+        ``"distances"`` or ``"overlaps"``: what the plain statistics are taken of. The residual ones are
+        taken of overlaps either way.
+    factors
+        Continuous directions of the symmetric null.
+    draws
+        B, at least 99, for each null.
+    mixture_draws
+        Draws whose mixtures are fitted, at most B; the gain of others is NaN.
+    seed
+        Seed of the draws.
+
+    Raises
+    ------
+    ValueError
+        If an argument is none of these, or there are too few states or draws.
+    """
+    if of not in ("distances", "overlaps"):
+        raise ValueError(f'of must be "distances" or "overlaps", not {of!r}')
+    if pairs.replicas < 12:
+        raise ValueError(f"structure needs at least 12 states, not {pairs.replicas}")
+    if draws < 99:
+        raise ValueError(f"draws must be at least 99, not {draws}: no p value could be below the level")
+    null = fit(pairs, factors)
+    own = Draws(pairs.overlaps[None], pairs.norms[None])
+    value, ladders = statistics(own, of=of)
+    symmetric, ladders_s = _of_draws(null, draws, "symmetric", norms, of, seed, PLAIN + RESIDUAL)
+    rotated, ladders_r = _of_draws(null, draws, "rotated", norms, of, seed, RESIDUAL)
+    names = PLAIN + RESIDUAL
+    upper = own.distances[0] if of == "distances" else pairs.overlaps
+    mixed = mixture(upper[np.triu_indices(pairs.replicas, 1)])
+    some = min(mixture_draws, draws)
+    components, symmetric["gain"] = np.zeros(0, np.int64), np.full(draws, np.nan)
+    if some:
+        fits = mixtures(_upper(draw(null, some, norms=norms, seed=seed), of))
+        components = np.array([one.best for one in fits])
+        symmetric["gain"][:some] = [one.gain for one in fits]
+    value["gain"] = np.array([mixed.gain])
+    tables, ps = [], []
+    for table, ladder in ((symmetric, ladders_s), (rotated, ladders_r)):
+        observed = value | ladder_maxima(ladders, ladder)
+        table |= ladder_maxima(ladder, ladder)
+        tables.append(np.stack([table.get(name, np.full(draws, np.nan)) for name in names]))
+        ps.append(np.array([pvalue(observed[n], table[n])[0] if n in table else np.nan for n in names]))
+        if ladder is ladders_s:
+            shown = observed
+    ps[1][names.index("eigenvalue")] = np.nan
+    at = {name: i for i, name in enumerate(names)}
+    verdicts = [
+        float(holm([p[at[name]] for name in group]).min())
+        for p, group in ((ps[0], MODALITY), (ps[0], STRUCTURE), (ps[1], HIERARCHY))
+    ]
+    return Structure(
+        names,
+        np.array([float(shown[name][0]) for name in names]),
+        *tables,
+        *ps,
+        *verdicts,
+        mixed,
+        components,
+        null,
+        of,
+        norms,
+    )
+
+
+def pvalue(values: Floats, null: Floats) -> Floats:
+    """One-sided p values of values ``(M,)`` against finite null draws ``(B,)``."""
+    drawn = np.sort(null[np.isfinite(null)])
+    above = len(drawn) - np.searchsorted(drawn, values, side="left")
+    return (1 + above) / (1 + len(drawn))
+
+
+def _of_draws(
+    null: Null, draws: int, kind: str, norms: str, of: str, seed: int, names: Sequence[str]
+) -> tuple[dict[str, Floats], Floats]:
+    """Statistics of draws, some at a time."""
+    step = max(1, PIECE // null.replicas**2)
+    parts, ladders = [], []
+    for start in track(range(0, draws, step), f"{kind} null"):
+        some = draw(null, min(step, draws - start), norms=norms, kind=kind, seed=seed, start=start)
+        part, ladder = statistics(some, of=of, names=names)
+        parts.append(part)
+        ladders.append(ladder)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined, np.concatenate(ladders)
+
+
+def _upper(some: Draws, of: str) -> Floats:
+    i, j = np.triu_indices(some.norms.shape[1], 1)
+    return (some.distances if of == "distances" else some.overlaps)[:, i, j]
+
+
+def statistics(
+    some: Draws, *, of: str = "distances", names: Sequence[str] = PLAIN + RESIDUAL
+) -> tuple[dict[str, Floats], Floats]:
+    """Compute statistics of B sets of states; all but the gain of a mixture.
+
+    Returns
+    -------
+    tuple
+        Each statistic's values ``(B,)`` by its name, and the ladders ``(B, 2, MOST - 1)`` of which
+        `ladder_maxima` makes gap and index: what 2 to MOST clusters explain of the residuals, and of their
+        leading eigenvectors.
+    """
+    found: dict[str, Floats] = {}
+    if "dip" in names:
+        found["dip"] = np.array([diptest.dipstat(row) for row in _upper(some, of)])
+    if {"cophenetic", "jump"} & set(names):
+        plain = trees(_distances(some, of))
+        found["cophenetic"] = plain.cophenetic_correlation
+        found["jump"] = jump(plain.linkages, min(10, some.norms.shape[1] - 1))[0]
+    if "triples" in names:
+        found["triples"] = -mean_k(some.distances if of == "distances" else some.overlaps, of)
+    ladders = np.full((len(some.norms), 2, MOST - 1), np.nan)
+    if set(RESIDUAL) & set(names):
+        more, ladders = _of_residuals(standardised(some.overlaps), names)
+        found |= more
+    return found, ladders
+
+
+def _distances(some: Draws, of: str) -> Floats:
+    return some.distances if of == "distances" else Draws(some.overlaps, np.ones_like(some.norms)).distances
+
+
+def standardised(overlaps: Floats) -> Floats:
+    """Residual overlaps in units of their standard deviation, ``(B, R, R)`` with zero diagonal."""
+    z = residuals(overlaps)[3]
+    r = z.shape[-1]
+    return z / np.sqrt((z**2).sum((1, 2), keepdims=True) / (r * (r - 3)))
+
+
+def _of_residuals(z: Floats, names: Sequence[str]) -> tuple[dict[str, Floats], Floats]:
+    r = z.shape[-1]
+    if not set(RESIDUAL[1:]) & set(names):
+        return {"eigenvalue": np.linalg.eigvalsh(z)[:, -1] / np.sqrt(r)}, np.full((len(z), 2, MOST - 1), np.nan)
+    eigenvalues, vectors = np.linalg.eigh(z)
+    found = {"eigenvalue": eigenvalues[:, -1] / np.sqrt(r)}
+    # Ward's merges are the same whatever is added to all squared distances; none may be negative.
+    far = 100.0 + 4 * r
+    squares = far - z
+    squares[:, range(r), range(r)] = 0
+    grown = trees(np.sqrt(squares))
+    found["tree"] = grown.cophenetic_correlation
+    if "residual triples" in names:
+        found["residual triples"] = -mean_k(squares)
+    dispersion = within(grown.linkages, MOST)
+    gains = dispersion[:, :1] - dispersion[:, 1:] - far / 2 * np.arange(1, MOST)
+    # Coordinates of the states on the leading axes, of squared length their eigenvalues.
+    axes = vectors[:, :, -AXES:] * np.sqrt(eigenvalues[:, None, -AXES:].clip(0))
+    lengths = (axes**2).sum(-1)
+    apart = lengths[:, :, None] + lengths[:, None] - 2 * axes @ axes.transpose(0, 2, 1)
+    apart[:, range(r), range(r)] = 0
+    inside = within(trees(np.sqrt(apart.clip(0))).linkages, MOST)
+    shares = 1 - inside[:, 1:] / inside[:, :1]
+    return found, np.stack([gains, shares], 1)
+
+
+def ladder_maxima(ladders: Floats, reference: Floats) -> dict[str, Floats]:
+    """Gap and index: how far 2 to MOST clusters explain more than in a reference, at the best number.
+
+    Parameters
+    ----------
+    ladders
+        ``(M, 2, MOST - 1)`` of `statistics`.
+    reference
+        The same of draws of a null, whose mean and deviation at each number of clusters are the unit.
+    """
+    spread = reference.std(0)
+    z = (ladders - reference.mean(0)) / np.where(spread > 0, spread, 1)
+    return {"gap": z[:, 0].max(-1), "index": z[:, 1].max(-1)}
