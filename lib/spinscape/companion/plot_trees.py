@@ -72,7 +72,7 @@ def dendrogram(axes: Axes, found: Tree, *, parts: int = 1, unit: float = 1.0) ->
     width = float(np.clip(90 / states, 0.5, 1.4))
     axes.add_collection(LineCollection(paths, colors=drawn, linewidths=width, capstyle="projecting"))
     axes.set(xlim=(0, states), ylim=_ends(found.linkage[:, 2] / unit), xticks=[])
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(_ticks())
     axes.grid(axis="x", visible=False)
     axes.spines["bottom"].set_visible(False)
 
@@ -223,7 +223,7 @@ def overlap_matrices(
         raise ValueError(f"order must be 'tree' or 'given', not {order!r}")
     sets = [Pairs.from_overlaps(v.overlaps if isinstance(v, Pairs) else v) for v in items.values()]
     columns = min(columns, len(sets))
-    figure, axes = plotting.panels(columns, rows=-(-len(sets) // columns), height=8.2 / columns + 0.3)
+    figure, axes = plotting.panels(columns, rows=-(-len(sets) // columns), height=8.2 / columns + 0.5)
     limits = spread([s.overlaps for s in sets])
     for panel in axes.flat[len(sets) :]:
         panel.set_axis_off()
@@ -231,7 +231,7 @@ def overlap_matrices(
         leaves = tree(one).order if order == "tree" else np.arange(one.replicas)
         image = ordered_matrix(panel, one.overlaps, leaves, limits=limits, overlaps=True)
         panel.set_title(name, loc="left", fontsize=10)
-    _scale(image, list(axes.flat), label)
+    _scale(image, list(axes.flat), label, aspect=15 * columns)
     return figure
 
 
@@ -260,7 +260,7 @@ def triple_planes(items: Mapping[str, Triples], *, columns: int = 3, largest: fl
     edges = np.linspace(0, largest, 41)
     columns = min(columns, len(items))
     rows = -(-len(items) // columns)
-    figure, axes = plotting.panels(columns, rows=rows, height=8.2 / columns + 0.35)
+    figure, axes = plotting.panels(columns, rows=rows, height=8.2 / columns + 0.5)
     planes = [one.plane(edges) for one in items.values()]
     # A root makes the tails visible beside the peaks.
     ticks = np.array([0.01, 0.1, 0.3, 1, 3, 10, 30, 100])
@@ -276,26 +276,29 @@ def triple_planes(items: Mapping[str, Triples], *, columns: int = 3, largest: fl
         panel.set(
             xlabel="B: middle less shortest (sd)", ylabel="" if k % columns else "K: longest less middle (sd)"
         )
-    bar = _scale(image, list(axes.flat), "density of triples")
+    bar = _scale(image, list(axes.flat), "density of triples", aspect=15 * columns)
     shown = ticks[ticks <= top]
     bar.set_ticks(np.sqrt(shown).tolist(), labels=[f"{t:g}" for t in shown])
     return figure
 
 
-def _scale(image: Any, axes: list[Axes], label: str) -> Any:
+def _scale(image: Any, axes: list[Axes], label: str, *, aspect: int = 20) -> Any:
     """Add a colour scale below panels, with arrows where colours go on."""
     low, high = image.get_clim()
     values = np.asarray(image.get_array())
     diagonal = {(True, False): "min", (False, True): "max", (True, True): "both"}
     beyond = diagonal.get((bool(values.min() < low), bool(values.max() > high)), "neither")
-    aspect = 45 if len({at.get_subplotspec().colspan.start for at in axes}) > 1 else 20
     bar = axes[0].figure.colorbar(
         image, ax=axes, label=label, location="bottom", extend=beyond, shrink=0.9, aspect=aspect, pad=0.02
     )
-    bar.locator = MaxNLocator(5)
+    bar.locator = _ticks()
     bar.update_ticks()
     bar.outline.set_visible(False)
     return bar
+
+
+def _ticks() -> MaxNLocator:
+    return MaxNLocator(4, steps=[1, 2, 5, 10])
 
 
 def _ends(heights: Floats) -> tuple[float, float]:
