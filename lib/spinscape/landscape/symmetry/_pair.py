@@ -260,7 +260,9 @@ def _duals(gains: Tensor) -> tuple[Tensor, Tensor]:
     left = gains - of_rows[:, :, None]
     of_columns = left.amax(1)
     left -= of_columns[:, None]
-    sharpness = SHARPNESS / left.flatten(1).std(1)
+    # The square first, as all are negative: their largest is zero.
+    mean, square = left.mean((1, 2)), torch.linalg.vector_norm(left, dim=(1, 2)) / left.shape[1]
+    sharpness = SHARPNESS / (square.square() - mean.square()).sqrt()
     sharp = torch.isfinite(sharpness)
     sharpness = sharpness.where(sharp, 1.0)[:, None]
     kernel, tiny = torch.exp(left.mul_(sharpness[..., None])), torch.finfo(left.dtype).tiny

@@ -16,7 +16,7 @@ from spinscape.landscape.symmetry.matching import ROUNDING, Search, one_pair
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Axis, Description, Units
 
-CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**31}
+CHUNK_BYTES = {"cpu": 2**23, "cuda": 2**31}
 """What gains and weights of the pairs of a chunk may each take: on a CPU about what its cache holds."""
 
 

@@ -27,6 +27,7 @@ from spinscape.landscape.symmetry.matching import (
     stack,
 )
 from spinscape.landscape.symmetry.permutations import Permutations, compose, fitting, permute
+from spinscape.networks.device import keep_heap
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Description
 
@@ -247,6 +248,7 @@ def _separately(
     """Return the same for sets of units that share no parameter, many pairs at once."""
     raw, matched = np.zeros((2, ensemble.replicas, right.replicas))
     dtype = torch.promote_types(ensemble.dtype, right.dtype)
+    keep_heap()
     size = chunk_of(right, description, dtype)
     total = right.replicas * (right.replicas - 1) // 2 if symmetric else raw.size
     with progress.bar("matching pairs", total) as bar:
