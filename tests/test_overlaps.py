@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gauge import inputs, networks
-from spinscape.landscape import overlaps
+from spinscape.landscape import functions
 from spinscape.landscape.overlaps import function_change, function_overlaps
 from spinscape.landscape.symmetry import permute, random_permutations, random_scales, rescale
 from spinscape.networks.convolutional import convnet
@@ -85,7 +85,7 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     bad.params["layer1.weight"].fill_(1e308)
     with pytest.raises(ValueError, match="outputs of second are not finite"):
         function_change(one, bad, x)
-    monkeypatch.setattr(overlaps, "available_bytes", lambda device: 24 * 2 * 3 * 20)
+    monkeypatch.setattr(functions, "available_bytes", lambda device: 24 * 2 * 3 * 20)
     with pytest.raises(MemoryError, match="x must hold at most 20 inputs"):
         function_overlaps(one, x)
 

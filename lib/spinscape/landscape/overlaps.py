@@ -1,17 +1,27 @@
-"""How alike the functions of networks are, which no symmetry of their weights changes."""
+"""How alike networks are: by their weights, by their weights modulo permutations, and by their functions.
+
+No symmetry of the weights changes the functions.
+Weights modulo permutations can be compared pair by pair, or after all networks are aligned to one; the latter
+keeps the distances to that one and makes the others too large.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spinscape.memory import available_bytes
-from spinscape.networks.ensemble import Ensemble, outputs
+from spinscape.landscape.functions import finite_outputs
+from spinscape.landscape.functions import function_change as function_change
+from spinscape.landscape.pairs import Pairs
+from spinscape.landscape.symmetry.alignment import align, quotient_distances
+from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.finite import check_finite
 from spinscape.networks.losses import predicted
+from spinscape.networks.snapshots import squared_distances
 from spinscape.progress import track
 
 ROUNDING = 64 * np.finfo(float).eps
@@ -69,7 +79,9 @@ def function_overlaps(
     >>> function_overlaps(nets, torch.randn(50, 3)).agreement.diagonal()
     array([1., 1.])
     """
-    f, *rest = _outputs({"ensemble": ensemble} | ({} if others is None else {"others": others}), x, chunk)
+    f, *rest = finite_outputs(
+        {"ensemble": ensemble} | ({} if others is None else {"others": others}), x, chunk
+    )
     classes, directions = _classes(f), _directions(f)
     g = rest[0] if rest else None
     other_classes = classes if g is None else _classes(g)
@@ -83,68 +95,90 @@ def function_overlaps(
     return FunctionOverlaps(agreement, correlation.cpu().numpy(), len(x))
 
 
-def function_change(first: Ensemble, second: Ensemble, x: Tensor, *, chunk: int | None = None) -> np.ndarray:
-    """Return how far the functions f and g of networks differ, ``max |f - g| / max |f|``.
+KINDS = ("raw", "aligned", "reference")
+
+
+def distances(
+    ensemble: Ensemble, kind: str = "raw", *, reference: int | Ensemble | str = 0, **options: Any
+) -> Pairs:
+    """Return Euclidean distances, norms and cosines of networks over all parameters.
 
     Parameters
     ----------
-    first, second
-        R networks each, or one; any models with the same inputs and outputs.
+    ensemble
+        R networks of one model, at least two.
+    kind
+        ``"raw"``: weights as they are. ``"aligned"``: the hidden units of one network of each pair are permuted
+        to bring it close to the other, which for one hidden layer gives the distance between orbits.
+        ``"reference"``: all networks are aligned to one, and then compared as they stand.
+    reference
+        What all are aligned to, as in :func:`spinscape.landscape.symmetry.align`.
+    **options
+        Those of :func:`spinscape.landscape.symmetry.match`, such as `start`.
+
+    Returns
+    -------
+    Pairs
+        A permutation changes no norm, so the norms are those of the networks as they are.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two networks, the kind is unknown, or weights are not finite.
+    TypeError
+        If there is no such option, or there are any with weights as they are.
+    MemoryError
+        As in `match`.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {KINDS}, not {kind!r}")
+    if kind == "raw" and options:
+        raise TypeError(f"raw distances take no options, not {', '.join(options)}")
+    if ensemble.replicas < 2:
+        raise ValueError("distances need at least 2 networks, there is 1")
+    check_finite(ensemble)
+    norms = ensemble.norms.cpu().numpy()
+    if kind == "aligned":
+        return Pairs.from_distances(quotient_distances(ensemble, **options).matched, norms)
+    placed = ensemble if kind == "raw" else align(ensemble, reference, **options).ensemble
+    return Pairs.from_distances(np.sqrt(squared_distances(placed.flat().detach())), norms)
+
+
+def function_distances(ensemble: Ensemble, x: Tensor, *, chunk: int | None = None) -> Pairs:
+    """Return overlaps of the functions of networks, and the distances that belong to them.
+
+    Parameters
+    ----------
+    ensemble
+        R networks, at least two.
     x
-        Inputs ``(N, ...)``; the maxima run over inputs and outputs.
+        Inputs ``(N, ...)``, such as held-out ones.
     chunk
         Replicas at once in the forward pass, as in `evaluate`.
 
     Returns
     -------
-    ndarray
-        float64 ``(R,)``; where f is 0 everywhere, 0 if g is too, else infinite.
+    Pairs
+        Overlaps are the correlations of `function_overlaps`, norms are 1, and distances ``sqrt(2 (1 - q))``.
 
     Raises
     ------
     ValueError
-        If numbers of networks or outputs differ, `x` is empty, or outputs are not finite.
+        As in `function_overlaps`, or if there are fewer than two networks, or outputs do not vary.
     MemoryError
         If the outputs do not fit in memory; it tells for how many inputs they do.
     """
-    if first.replicas != second.replicas and 1 not in (first.replicas, second.replicas):
-        raise ValueError(f"second must have 1 or {first.replicas} networks, not {second.replicas}")
-    f, g = _outputs({"first": first, "second": second}, x, chunk)
-    change = (f - g).abs().amax((1, 2))
-    return (change / f.abs().amax((1, 2))).where(change > 0, 0).cpu().numpy()
-
-
-def _outputs(ensembles: dict[str, Ensemble], x: Tensor, chunk: int | None) -> list[Tensor]:
-    """Return finite outputs ``(R, N, C)`` in double precision, of the same C."""
-    if not len(x):
-        raise ValueError("x is empty")
-    first, *rest = ensembles
-    for name, one in ensembles.items():
-        check_finite(one, f"weights of {name} must be finite, not those of")
-    try:
-        counts = {name: outputs(one[0], x[:1]).shape[-1] for name, one in ensembles.items()}
-    except (RuntimeError, IndexError) as error:
-        raise ValueError(f"x of shape {tuple(x.shape)} is not what the networks read: {error}") from None
-    for name in rest:
-        if counts[name] != counts[first]:
-            raise ValueError(f"{name} must have {counts[first]} outputs like {first}, not {counts[name]}")
-    # Outputs in double precision, and what is computed from them beside them.
-    each = 24 * sum(one.replicas for one in ensembles.values()) * counts[first]
-    there = available_bytes(ensembles[first].device)
-    if each * len(x) > there:
-        raise MemoryError(
-            f"outputs for {len(x)} inputs take {each * len(x) / 2**30:.3g} GiB, more than there is: "
-            f"x must hold at most {int(there / each)} inputs"
-        )
-    found: list[Tensor] = []
-    for name, one in ensembles.items():
-        values = outputs(one, x, chunk=chunk)
-        # Not every device knows double precision.
-        values = (values.cpu() if values.device.type == "mps" else values).double()
-        if not bool(values.isfinite().all()):
-            raise ValueError(f"outputs of {name} are not finite")
-        found.append(values.to(found[0].device) if found else values)
-    return found
+    if ensemble.replicas < 2:
+        raise ValueError("distances need at least 2 networks, there is 1")
+    values = finite_outputs({"ensemble": ensemble}, x, chunk)[0]
+    rows = _directions(values)
+    if not bool(rows.isfinite().all()):
+        raise ValueError("outputs of a network do not vary with the inputs: it has no direction")
+    overlaps = np.eye(len(rows))
+    upper = np.triu_indices(len(rows), 1)
+    overlaps[upper] = 1 - squared_distances(rows)[upper] / 2
+    overlaps.T[upper] = overlaps[upper]
+    return Pairs.from_overlaps(overlaps)
 
 
 def _classes(values: Tensor) -> Tensor:

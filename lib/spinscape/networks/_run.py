@@ -114,7 +114,8 @@ class Run:
             history.test_loss[epoch, columns] = result.loss
             history.test_accuracy[epoch, columns] = result.accuracy
         if self.callback is not None:
-            self.callback(group.epoch, columns.copy(), now)
+            curves = history.take(columns)
+            self.callback(group.epoch, columns.copy(), Ensemble(now.model, now.params, now.buffers, curves))
         return None
 
     def _keep_stopped(self, group: Group, bar: Any) -> Group | None:

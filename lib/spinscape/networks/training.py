@@ -109,7 +109,8 @@ def train(
         Whether to evaluate on the test samples after every epoch.
     callback
         Called after every epoch of every chunk with the epoch (from 1), the numbers of the chunk's
-        replicas and their ensemble (its tensors are those in training: copy what is to be kept).
+        replicas and their ensemble, with the history so far (its tensors are those in training: copy what
+        is to be kept).
     start
         Networks of this model to go on from, instead of initial parameters; their history is not carried on
         and the optimiser begins anew.

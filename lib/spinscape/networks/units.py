@@ -118,7 +118,7 @@ class Description:
 
     Whatever was forgotten changes the function of a permuted network.
 
-    >>> from spinscape.landscape.overlaps import function_change
+    >>> from spinscape.landscape.functions import function_change
     >>> from spinscape.landscape.symmetry import permute, random_permutations
     >>> from spinscape.networks.ensemble import Ensemble
     >>> ensemble = Ensemble.from_modules([Gated().double()])

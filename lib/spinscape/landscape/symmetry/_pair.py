@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -15,8 +16,9 @@ from spinscape.networks.units import Axis, Description, Units
 Orders = dict[str, Tensor]
 """For each set of units the unit of the input that stands in each place, int64 ``(size,)``."""
 
-LARGE = 256
-"""Units from which on dual variables are estimated before an assignment; it pays from there."""
+LARGE, SMALL, SEVERAL = 256, 64, 8
+"""Units from which on dual variables are estimated before an assignment; it pays from there, and already from
+fewer units where several are solved together."""
 
 TINY = 2.0**-30
 """Largest weight below which gains are taken of multiples of the weights."""
@@ -71,7 +73,7 @@ class Pair:
             if not self.terms[units.name] or not self.opening[units.name]:
                 raise ValueError(f"there is no parameter to tell the units of {units.name!r} apart")
         # Powers of 2 change no digit; products of tiny weights would vanish.
-        self._up = {side: _power(values) for side, values in (("a", a), ("b", b))}
+        self._up = {side: power_of_two(values.values()) for side, values in (("a", a), ("b", b))}
         self._left: dict[tuple[str, int], Tensor] = {}
         self._kept: dict[tuple[str, int], tuple[list[Tensor], Tensor]] = {}
 
@@ -153,9 +155,9 @@ class Pair:
         return value
 
 
-def _power(values: Mapping[str, Tensor]) -> float:
+def power_of_two(values: Iterable[Tensor]) -> float:
     """Return a power of 2 that brings the largest entry near 1 if all are below `TINY`; else 1."""
-    extremes = [torch.linalg.vector_norm(value, torch.inf) for value in values.values()]
+    extremes = [torch.linalg.vector_norm(value, torch.inf) for value in values]
     largest = float(torch.stack(extremes).max())
     return 2.0 ** min(-math.frexp(largest)[1], 120) if 0 < largest < TINY else 1.0
 
@@ -208,37 +210,67 @@ def assignment(gains: Tensor) -> Tensor:
     ValueError
         If a gain is not finite.
     """
+    return assignments(gains[None])[0]
+
+
+def assignments(gains: Tensor) -> Tensor:
+    """Return the orders p that maximise ``sum_i gains[b, i, p[b, i]]``, exactly, one by one.
+
+    Parameters
+    ----------
+    gains
+        ``(B, size, size)``.
+
+    Returns
+    -------
+    Tensor
+        int64 ``(B, size)``, on the device of `gains`.
+
+    Raises
+    ------
+    ValueError
+        If a gain is not finite.
+    """
     if not torch.isfinite(gains).all():
         raise ValueError(
             "inner products of weights overflow: convert both ensembles to torch.float64, or scale them down"
         )
-    best = gains.argmax(1)
-    if len(best.unique()) == len(best):
+    best = gains.argmax(2)
+    ordered = best.sort(1).values
+    hard = (ordered[:, 1:] == ordered[:, :-1]).any(1).nonzero().flatten()
+    if not len(hard):
         return best
-    matrix = gains.double()
-    if len(matrix) >= LARGE:
-        of_rows, of_columns = _duals(gains)
-        matrix = matrix - of_rows[:, None] - of_columns
-    return torch.from_numpy(linear_sum_assignment(matrix.cpu().numpy(), maximize=True)[1]).to(gains.device)
+    rest = gains if len(hard) == len(gains) else gains[hard]
+    matrices = rest.double()
+    if gains.shape[1] >= (LARGE if len(rest) < SEVERAL else SMALL):
+        of_rows, of_columns = _duals(rest)
+        matrices = matrices - of_rows[:, :, None] - of_columns[:, None]
+    solved = [linear_sum_assignment(matrix, maximize=True)[1] for matrix in matrices.cpu().numpy()]
+    best[hard] = torch.from_numpy(np.stack(solved)).to(best.device)
+    return best
 
 
 def _duals(gains: Tensor) -> tuple[Tensor, Tensor]:
-    """Return numbers for rows and columns, near the largest gain of each, float64 ``(size,)``.
+    """Return numbers for rows and columns, near the largest gain of each, float64 ``(B, size)``.
 
     They follow from the scales that make ``exp(b gains)`` doubly stochastic, by a few steps of Sinkhorn's
     iteration; b is `SHARPNESS` over the standard deviation of the gains.
     """
-    of_rows = gains.amax(1)
-    left = gains - of_rows[:, None]
-    of_columns = left.amax(0)
-    left -= of_columns
-    sharpness = SHARPNESS / left.std()
-    if torch.isfinite(sharpness):
-        kernel, tiny = torch.exp(sharpness * left), torch.finfo(left.dtype).tiny
-        over_rows, over_columns = torch.ones_like(of_rows), of_columns
-        for _ in range(SINKHORN_STEPS):
-            over_columns = (kernel.T @ over_rows).clamp_min(tiny).reciprocal()
-            over_rows = (kernel @ over_columns).clamp_min(tiny).reciprocal().clamp_max(1 / tiny)
-        of_rows = of_rows - over_rows.log() / sharpness
-        of_columns = of_columns - over_columns.log() / sharpness
+    of_rows = gains.amax(2)
+    left = gains - of_rows[:, :, None]
+    of_columns = left.amax(1)
+    left -= of_columns[:, None]
+    # The square first, as all are negative: their largest is zero.
+    mean, square = left.mean((1, 2)), torch.linalg.vector_norm(left, dim=(1, 2)) / left.shape[1]
+    sharpness = SHARPNESS / (square.square() - mean.square()).sqrt()
+    sharp = torch.isfinite(sharpness)
+    sharpness = sharpness.where(sharp, 1.0)[:, None]
+    kernel, tiny = torch.exp(left.mul_(sharpness[..., None])), torch.finfo(left.dtype).tiny
+    over_rows, over_columns = torch.ones_like(of_rows), of_columns
+    for _ in range(SINKHORN_STEPS):
+        over_columns = torch.bmm(over_rows[:, None], kernel)[:, 0].clamp_min(tiny).reciprocal()
+        over_rows = torch.bmm(kernel, over_columns[..., None])[..., 0]
+        over_rows = over_rows.clamp_min(tiny).reciprocal().clamp_max(1 / tiny)
+    of_rows = of_rows - (over_rows.log() / sharpness).where(sharp[:, None], 0.0)
+    of_columns = of_columns - (over_columns.log() / sharpness).where(sharp[:, None], 0.0)
     return of_rows.double(), of_columns.double()

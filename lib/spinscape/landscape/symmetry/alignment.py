@@ -15,6 +15,7 @@ from torch import Tensor
 from spinscape import progress
 from spinscape.landscape.symmetry._alike import check_pairs
 from spinscape.landscape.symmetry._pair import Pair
+from spinscape.landscape.symmetry._separate import Networks, chunk_of, is_separate
 from spinscape.landscape.symmetry.checks import check_finite
 from spinscape.landscape.symmetry.matching import (
     Search,
@@ -26,6 +27,7 @@ from spinscape.landscape.symmetry.matching import (
     stack,
 )
 from spinscape.landscape.symmetry.permutations import Permutations, compose, fitting, permute
+from spinscape.networks.device import keep_heap
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Description
 
@@ -218,17 +220,50 @@ def quotient_distances(
     search = Search.of("quotient_distances", options)
     right = ensemble if others is None else others
     description = check_pairs(ensemble, right, description)
+    pairwise = _separately if is_separate(ensemble, description, search) else _one_after_the_other
+    raw, matched = pairwise(ensemble, right, description, search, symmetric=others is None)
+    if others is None:
+        raw, matched = raw + raw.T, matched + matched.T
+    return Distances(raw, matched)
+
+
+def _one_after_the_other(
+    ensemble: Ensemble, right: Ensemble, description: Description, search: Search, *, symmetric: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return distances of all pairs as they are and matched; of those above the diagonal if symmetric."""
     shape = (ensemble.replicas, right.replicas)
-    pairs = [(i, j) for i, j in np.ndindex(shape) if others is not None or i < j]
+    pairs = [(i, j) for i, j in np.ndindex(shape) if not symmetric or i < j]
     raw, matched = np.zeros(shape), np.zeros(shape)
     for i, j in progress.track(pairs, "matching pairs"):
         a, b = one_pair(ensemble, right, i, j)
         pair = Pair(a, b, description, bias=search.bias)
         orders = look(pair, search, i, j).orders
         raw[i, j], matched[i, j] = _distance(a, b), _distance(a, pair.ordered(orders))
-    if others is None:
-        raw, matched = raw + raw.T, matched + matched.T
-    return Distances(raw, matched)
+    return raw, matched
+
+
+def _separately(
+    ensemble: Ensemble, right: Ensemble, description: Description, search: Search, *, symmetric: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the same for sets of units that share no parameter, many pairs at once."""
+    raw, matched = np.zeros((2, ensemble.replicas, right.replicas))
+    dtype = torch.promote_types(ensemble.dtype, right.dtype)
+    keep_heap()
+    size = chunk_of(right, description, dtype)
+    total = right.replicas * (right.replicas - 1) // 2 if symmetric else raw.size
+    with progress.bar("matching pairs", total) as bar:
+        for start in range(0, right.replicas, size):
+            stop = min(start + size, right.replicas)
+            part = Networks(right[start:stop], description, dtype, bias=search.bias)
+            for i in range(min(ensemble.replicas, stop - 1) if symmetric else ensemble.replicas):
+                first = max(start, i + 1) if symmetric else start
+                one = {
+                    name: value[i : i + 1].detach().to(part.device, dtype)
+                    for name, value in ensemble.params.items()
+                }
+                raw[i, first:stop], matched[i, first:stop] = part.distances_to(one, first - start)
+                bar.update(stop - first)
+    return raw, matched
 
 
 def _to_barycentre(ensemble: Ensemble, description: Description, options: dict[str, Any]) -> Aligned:

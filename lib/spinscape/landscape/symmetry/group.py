@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spinscape.landscape.overlaps import function_change
+from spinscape.landscape.functions import function_change
 from spinscape.landscape.symmetry.checks import at_least, check_finite, check_memory
 from spinscape.landscape.symmetry.permutations import (
     ROW_BYTES,
