@@ -25,8 +25,8 @@ class Sums:
     q2: Floats
 
     @classmethod
-    def zeros(cls, shape: tuple[int, int, int], n: int) -> Sums:
-        """Sums over nothing."""
+    def zeros(cls, shape: tuple[int, int, int]) -> Sums:
+        """Return sums over nothing."""
         return cls(*(np.zeros((shape[0], shape[2])) for _ in range(3)))
 
 
@@ -82,3 +82,11 @@ def make_keys(seed: int, n: int, instances: int, replicas: int, count: int) -> N
             drawn = sequence.generate_state(count + 1, np.uint64)
             keys[i, r] = np.roll(drawn, -1)
     return keys
+
+
+def start_bits(keys: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
+    """Return the lowest bits of outputs 1 .. n of splitmix64 (Steele, Lea & Flood 2014), (*keys, n)."""
+    z = keys[..., None] + np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (z ^ (z >> np.uint64(31))) & np.uint64(1)

@@ -65,6 +65,6 @@ def check_fits(n: int, instances: int, each: float, what: str, device: torch.dev
     there = available_bytes(device)
     if instances * each > there:
         raise ValueError(
-            f"{what} of {instances} instances of {n} spins take {instances * each / 2**30:.3g} GiB, more than "
-            f"there is: {int(there / each)} such instances fit"
+            f"{what} of {instances} instances of {n} spins take {instances * each / 2**30:.3g} GiB, more "
+            f"than there is: {int(there / each)} such instances fit"
         )

@@ -138,19 +138,19 @@ def thermal(couplings: ArrayLike, temperatures: ArrayLike) -> Thermal:
 
 
 def _halves(n: int) -> tuple[Floats, Floats]:
-    """Configurations of the first spins, and of the rest with the last one up, as rows of +1 and -1."""
+    """Return configurations of the first spins, and of the rest with the last one up, as rows."""
     left = n // 2
-    rest = 1 - 2.0 * _bits(2 ** (n - left - 1))
-    return 1 - 2.0 * _bits(2**left), np.column_stack([rest, np.ones(len(rest))])
+    first, rest = (1 - 2 * _bits(2**k).astype(float) for k in (left, n - left - 1))
+    return first, np.column_stack([rest, np.ones(len(rest))])
 
 
 def _bits(count: int) -> NDArray[np.int64]:
-    """Binary digits of 0 .. count - 1, count a power of 2, (count, log2 count), the lowest digit first."""
+    """Return digits of 0 .. count - 1, a power of 2, (count, log2 count), the lowest first."""
     return np.arange(count)[:, None] >> np.arange(count.bit_length() - 1) & 1
 
 
 def _levels(j: Floats, a: Floats, b: Floats) -> Floats:
-    """Energies (not per spin) of all pairs of rows of the two halves."""
+    """Return energies (not per spin) of all pairs of rows of the two halves."""
     cut = a.shape[1]
     levels = -(a @ j[:cut, cut:]) @ b.T
     for half, rows, axis in ((j[:cut, :cut], a, 1), (j[cut:, cut:], b, 0)):

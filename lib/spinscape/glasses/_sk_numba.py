@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from spinscape.glasses._sk_chains import REFRESH, Chains, Sums
+from spinscape.glasses._sk_chains import REFRESH, Chains, Sums, start_bits
 
 U64 = np.uint64
 F32 = np.float32
@@ -24,7 +24,9 @@ F32 = np.float32
 class NumbaChains(Chains):
     """Chains on the CPU; see `Chains`."""
 
-    def __init__(self, couplings: NDArray[np.float64], temperatures: NDArray[np.float64], keys) -> None:
+    def __init__(
+        self, couplings: NDArray[np.float64], temperatures: NDArray[np.float64], keys: NDArray[np.uint64]
+    ) -> None:
         super().__init__(couplings, temperatures, keys)
         self._couplings = np.ascontiguousarray(couplings, np.float32)
         instances, replicas, count = self.shape
@@ -32,13 +34,20 @@ class NumbaChains(Chains):
         self._spins, self._fields = np.empty(shape, np.float32), np.empty(shape, np.float32)
         self._at = np.tile(np.arange(count), (instances, replicas, 1))
         self._seen = np.zeros(self.shape, np.int8)
-        _start(self._spins, keys)
+        self._level = np.empty((replicas, count))
+        self._spins[...] = 1 - 2 * start_bits(keys[:, :, :-1], self.n).astype(np.float32)
+        words = np.empty((self.n + 1) // 2, np.uint64)
+        numbers, mantissas, self._thresholds = np.empty((3, 2 * words.size), np.float32)
+        self._buffers = (
+            words, words.view(np.uint32), numbers, numbers.view(np.int32), mantissas, mantissas.view(np.int32)
+        )  # fmt: skip
 
     def advance(self, sweeps: int, *, count: bool) -> Sums:
         """Do so many sweeps of every walker, an exchange and a measurement after each."""
-        sums = Sums.zeros(self.shape, self.n)
+        sums = Sums.zeros(self.shape)
         _advance(
-            self._couplings, self._spins, self._fields, self.keys, self.beta, self._at, self._seen,
+            self._couplings, self._spins, self._fields, self.keys, self.beta, self._buffers,
+            self._thresholds, self._level, self._at, self._seen,
             self.done, sweeps, count, sums.energy, sums.square, sums.q2, self.counts, self.flips, self.swaps,
             self.round_trips,
         )  # fmt: skip
@@ -61,27 +70,16 @@ def _hash(key, counter):
     return z ^ (z >> U64(31))
 
 
-@numba.njit(nogil=True)
-def _start(spins, keys):
-    """Draw spins: the lowest bit of outputs 1, 2, ..., n."""
-    instances, replicas, count, n = spins.shape
-    for i in range(instances):
-        for r in range(replicas):
-            for w in range(count):
-                for k in range(n):
-                    bit = _hash(keys[i, r, w], U64(k + 1)) & U64(1)
-                    spins[i, r, w, k] = F32(1) - F32(2) * F32(bit)
-
-
 @numba.njit(nogil=True, error_model="numpy")
-def _exponentials(key, counter, words, numbers, mantissas, out):
+def _exponentials(key, counter, buffers, out):
     """Fill `out` with -log((b + 1/2) / 2^32), b uniform on 32 bits, two from each 64-bit output.
 
     The logarithm is Cephes' logf; its error, 5e-7, is that of the 32-bit fields it is compared with.
     """
+    # Two pairs of names for the same bits: of numbers and of mantissas as floats and as integers.
+    words, bits, numbers, pattern, mantissas, scaled = buffers
     for j in range(words.size):
         words[j] = _hash(key, counter + U64(j))
-    bits, pattern, scaled = words.view(np.uint32), numbers.view(np.int32), mantissas.view(np.int32)
     for j in range(out.size):
         numbers[j] = F32(bits[j]) + F32(0.5)
     for j in range(out.size):
@@ -154,14 +152,10 @@ def _turns(at, seen):
 
 @numba.njit(nogil=True, error_model="numpy")
 def _advance(
-    couplings, spins, fields, keys, beta, at, seen, done, sweeps, counting, energy, square, q2, counts, flips,
-    swaps, trips,
+    couplings, spins, fields, keys, beta, buffers, thresholds, level, at, seen, done, sweeps, counting, energy,
+    square, q2, counts, flips, swaps, trips,
 ):  # fmt: skip
     instances, replicas, count, n = spins.shape
-    words = np.empty((n + 1) // 2, np.uint64)
-    thresholds = np.empty(2 * words.size, np.float32)
-    numbers, mantissas = np.empty_like(thresholds), np.empty_like(thresholds)
-    level = np.empty((replicas, count))
     for i in range(instances):
         j = couplings[i]
         for sweep in range(done, done + sweeps):
@@ -173,8 +167,8 @@ def _advance(
                         for k in range(n):
                             h[k] = _dot(s, j[k])
                     # Outputs below 2 n belong to the start.
-                    first = U64(2 * n) + U64(sweep) * U64(words.size)
-                    _exponentials(keys[i, r, w], first, words, numbers, mantissas, thresholds)
+                    first = U64(2 * n) + U64(sweep) * U64(thresholds.size // 2)
+                    _exponentials(keys[i, r, w], first, buffers, thresholds)
                     flips[i, t] += _sweep(s, h, j, beta[t], thresholds)
                     level[r, t] = -0.5 * _dot(s, h)
                 _exchange(level[r], at[i, r], beta, keys[i, r, count], sweep, swaps[i])

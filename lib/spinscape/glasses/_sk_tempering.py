@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -234,7 +235,7 @@ def _run(
     spins = np.empty((instances, len(levels), moments * replicas, n), np.int8)
     walker = np.empty(spins.shape[:3], np.int64)
     with bar("parallel tempering", total) as progress:
-        for begin, end in zip(ends[:-1], ends[1:], strict=True):
+        for begin, end in pairwise(ends):
             parts.append(chains.advance(int(end - begin), count=bool(begin >= burn)))
             for when in np.flatnonzero(keeping == end):
                 these = slice(when * replicas, (when + 1) * replicas)
@@ -267,7 +268,7 @@ def _run(
 
 
 def _means(sums: Floats, ends: Ints, edges: Ints) -> Floats:
-    """Means over the sweeps between edges, from sums over the shorter parts between ends."""
+    """Return means over the sweeps between edges, from sums over the shorter parts between ends."""
     running = np.concatenate([np.zeros((*sums.shape[:-1], 1)), sums.cumsum(-1)], -1)
     places = np.searchsorted(ends, edges)
     return np.diff(running[..., places], axis=-1) / np.diff(edges)

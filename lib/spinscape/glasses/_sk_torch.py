@@ -125,7 +125,7 @@ class TorchChains(Chains):
             self._seen.scatter_(2, high, torch.where(before == 1, 2, before).to(torch.int8))
 
     def _overlaps(self, q2: Tensor, count: bool) -> None:
-        instances, replicas, temperatures = self.shape
+        replicas = self.shape[1]
         spins = self._ordered()
         one = torch.ones((), dtype=torch.int64, device=self._device)
         for r in range(1, replicas):
@@ -142,7 +142,7 @@ def _shift(z: Tensor, by: int) -> Tensor:
 
 
 def _hash(keys: Tensor, counters: Tensor) -> Tensor:
-    """Outputs of splitmix64 from states `keys`, (counters, *keys), in signed integers that wrap around."""
+    """Return outputs of splitmix64 from states `keys`, (counters, *keys); signed integers wrap around."""
     z = keys + (counters * _signed(0x9E3779B97F4A7C15)).reshape(-1, *[1] * keys.dim())
     z = (z ^ _shift(z, 30)) * _signed(0xBF58476D1CE4E5B9)
     z = (z ^ _shift(z, 27)) * _signed(0x94D049BB133111EB)
