@@ -108,8 +108,8 @@ def distances(
     ensemble
         R networks of one model, at least two.
     kind
-        ``"raw"``: weights as they are. ``"aligned"``: the hidden units of one network of each pair are permuted
-        to bring it close to the other, which for one hidden layer gives the distance between orbits.
+        ``"raw"``: weights as they are. ``"aligned"``: the hidden units of one network of each pair are
+        permuted to bring it close to the other, which for one hidden layer gives the distance between orbits.
         ``"reference"``: all networks are aligned to one, and then compared as they stand.
     reference
         What all are aligned to, as in :func:`spinscape.landscape.symmetry.align`.
