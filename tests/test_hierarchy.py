@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.cluster import hierarchy as oracle
@@ -10,6 +12,7 @@ from scipy.spatial.distance import squareform
 from spinscape.companion import memo
 from spinscape.landscape import hierarchy
 from spinscape.landscape.hierarchy import (
+    Trees,
     agglomerate,
     as_typeset,
     blockiness,
@@ -85,6 +88,13 @@ def test_algorithm_2_stops_at_k_clusters() -> None:
         np.testing.assert_array_equal(same, cut[:, None] == cut)
         assert found.labels[0] == 0
         assert sorted(set(found.labels.tolist())) == list(range(k))
+
+
+def test_algorithm_2_takes_other_updates() -> None:
+    d = random_distances(25)
+    found = agglomerate(d, update=lambda vs, vt, *_: np.minimum(vs, vt)).linkage
+    right = oracle.linkage(squareform(d), "single")
+    np.testing.assert_array_equal(found, right)
 
 
 @pytest.mark.parametrize("optimal", [False, True])
@@ -169,6 +179,22 @@ def test_gap_statistic_is_its_definition() -> None:
     assert found.clusters.tolist() == [1, 2, 3, 4, 5, 6]
     passes = [found.gap[k] >= found.gap[k + 1] - found.error[k + 1] for k in range(5)]
     assert passes.index(True) == 2
+
+
+def test_gap_statistic_takes_the_error_of_the_next_number_of_clusters() -> None:
+    def linkage(*dispersions: float) -> np.ndarray:
+        """Return merges that leave these dispersions within 1, 2, 3 clusters of 4 states."""
+        heights = np.sqrt(2 * -np.diff([*dispersions, 0.0]))[::-1]
+        return np.stack([np.zeros(3), np.zeros(3), heights, np.zeros(3)], 1)
+
+    data = replace(tree(random_distances(4)), linkage=linkage(40.0, 10.0, 2.0))
+    # One cluster falls short of two by less than its own error, but by more than that of two, which is 0.
+    null = Trees(np.stack([linkage(11.0, 10.0, 1.0), linkage(100.0, 10.0, 1.0)]), np.zeros(2))
+    found = gap(data, null, most=3)
+    np.testing.assert_allclose(found.log_within, np.log([40, 10, 2]))
+    np.testing.assert_allclose(found.gap, np.log([1100**0.5 / 40, 1, 1 / 2]), atol=1e-12)
+    np.testing.assert_allclose(found.error, [1.5**0.5 * np.log(100 / 11) / 2, 0, 0], atol=1e-12)
+    assert found.best == 2
 
 
 def test_gap_statistic_finds_one_cluster_in_a_null() -> None:

@@ -111,9 +111,25 @@ def test_rows_are_drawn_alike_on_common_scales() -> None:
     assert figure.get_size_inches()[0] == pytest.approx(8.2)
 
 
+def test_distances_in_standard_deviations_from_their_mean() -> None:
+    items = {"data": states(10, scale=5.0), "null": states(14, 1)}
+    figure = plot_trees.tree_and_matrices(items, scale="sd")
+    axes = np.reshape(figure.axes[:6], (2, 3))
+    for row, pairs in zip(axes, items.values(), strict=True):
+        drawn = np.array(row[1].images[0].get_array())
+        off = drawn[~np.eye(len(drawn), dtype=bool)]
+        assert (off.mean(), off.std()) == (pytest.approx(0, abs=1e-12), pytest.approx(1))
+        top = tree(pairs).linkage[-1, 2]
+        d = pairs.upper_distances
+        brackets = np.array(row[0].collections[0].get_segments())
+        assert brackets[-1, 1, 1] == pytest.approx((top - d.mean()) / d.std())
+        assert brackets[..., 1].min() == pytest.approx(-d.mean() / d.std())
+        assert row[0].get_ylim()[0] > -d.mean() / d.std()
+
+
 def test_rows_with_scales_of_their_own() -> None:
     items = {"data": states(10, scale=5.0), "null": states(14, 1)}
-    figure = plot_trees.tree_and_matrices(items, relative=False, shared=False)
+    figure = plot_trees.tree_and_matrices(items, scale="own", shared=False)
     axes = np.reshape(figure.axes[:6], (2, 3))
     assert axes[0, 0].get_ylim()[1] > 3 * axes[1, 0].get_ylim()[1]
     assert axes[0, 1].images[0].get_clim() != axes[1, 1].images[0].get_clim()
@@ -159,6 +175,8 @@ def test_figures_can_be_drawn_of_few_and_of_equal_states(tmp_path) -> None:
         (lambda: plot_trees.tree_and_matrices({}), "no sets of states"),
         (lambda: plot_trees.tree_and_matrices({"a": np.zeros((3, 3))}), "all distances of a set are 0"),
         (lambda: plot_trees.tree_and_matrices({"a": np.eye(3)}), "on the diagonal"),
+        (lambda: plot_trees.tree_and_matrices({"a": 1 - np.eye(3)}, scale="sd"), "are alike"),
+        (lambda: plot_trees.tree_and_matrices({"a": states(4)}, scale="x"), "scale must be one of"),
         (lambda: plot_trees.overlap_matrices({}), "no overlaps"),
         (lambda: plot_trees.overlap_matrices({"a": np.eye(3)}, order="x"), "order must be"),
         (lambda: plot_trees.triple_planes({}), "no triples"),

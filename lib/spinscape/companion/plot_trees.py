@@ -27,11 +27,13 @@ Floats = NDArray[np.float64]
 TAIL = 1.0
 """Percent of the entries that may lie beyond either end of a colour scale."""
 
-FOOT = 0.9
-"""Where the axis of heights begins, as a share of the lowest merge."""
+MARGIN = 0.1
+"""How far the axis of heights goes below the lowest merge, as a share of the range of heights."""
+
+SCALES = ("mean", "sd", "own")
 
 
-def dendrogram(axes: Axes, found: Tree, *, parts: int = 1, unit: float = 1.0) -> None:
+def dendrogram(axes: Axes, found: Tree, *, parts: int = 1, origin: float = 0.0, unit: float = 1.0) -> None:
     """Draw a tree with its leaves at 0.5, 1.5, ..., as the rows and columns of `ordered_matrix` lie.
 
     The axis of heights begins a little below the lowest merge, not at 0.
@@ -44,8 +46,8 @@ def dendrogram(axes: Axes, found: Tree, *, parts: int = 1, unit: float = 1.0) ->
         A tree of R states.
     parts
         Number of clusters whose branches get colours of their own; the branches above them are grey.
-    unit
-        What heights are divided by.
+    origin, unit
+        What is taken off heights, and what they are divided by then.
 
     Raises
     ------
@@ -57,21 +59,21 @@ def dendrogram(axes: Axes, found: Tree, *, parts: int = 1, unit: float = 1.0) ->
     states = found.replicas
     labels = clusters(found, parts)
     hues = plotting.colours(parts) if parts > 1 else [plotting.INK]
-    at, height = np.empty(2 * states - 1), np.zeros(2 * states - 1)
+    tops = (found.linkage[:, 2] - origin) / unit
+    at, height = np.empty(2 * states - 1), np.full(2 * states - 1, -origin / unit)
+    height[states:] = tops
     at[found.order] = np.arange(states) + 0.5
     some = np.arange(2 * states - 1)
     paths, drawn = [], []
-    for merge, (a, b, top, _) in enumerate(found.linkage):
-        i, j, node = int(a), int(b), states + merge
-        at[node], height[node], some[node] = (at[i] + at[j]) / 2, top / unit, some[i]
-        paths.append(
-            [(at[n], y) for n, y in ((i, height[i]), (i, top / unit), (j, top / unit), (j, height[j]))]
-        )
+    for merge, (i, j) in enumerate(found.linkage[:, :2].astype(int)):
+        node, top = states + merge, tops[merge]
+        at[node], some[node] = (at[i] + at[j]) / 2, some[i]
+        paths.append([(at[i], height[i]), (at[i], top), (at[j], top), (at[j], height[j])])
         # The first merges make the clusters, the last ones join them.
         drawn.append(hues[labels[some[node]]] if merge < states - parts else "#8a8a8a")
     width = float(np.clip(90 / states, 0.5, 1.4))
     axes.add_collection(LineCollection(paths, colors=drawn, linewidths=width, capstyle="projecting"))
-    axes.set(xlim=(0, states), ylim=_ends(found.linkage[:, 2] / unit), xticks=[])
+    axes.set(xlim=(0, states), ylim=_ends(tops, height[0]), xticks=[])
     axes.yaxis.set_major_locator(_ticks())
     axes.grid(axis="x", visible=False)
     axes.spines["bottom"].set_visible(False)
@@ -141,7 +143,7 @@ def tree_and_matrices(
     items: Mapping[str, Pairs | ArrayLike],
     *,
     parts: int = 1,
-    relative: bool = True,
+    scale: str = "mean",
     shared: bool = True,
     optimal: bool = False,
 ) -> Figure:
@@ -153,9 +155,10 @@ def tree_and_matrices(
         `Pairs`, or distances (R, R), by name; R may differ.
     parts
         Number of clusters that the dendrograms colour.
-    relative
-        Whether to draw distances and heights over the mean distance of the set, so that sets of different
-        sizes share their scales; else as they are.
+    scale
+        What distances and heights are told in, so that sets of different sizes share their scales:
+        ``"mean"``, the mean distance of the set; ``"sd"``, standard deviations of the set's distances from
+        their mean; ``"own"``, as they are.
     shared
         Whether the rows share their scales of heights and of colours; else every panel has its own, which
         shows what little structure there is in any data.
@@ -165,28 +168,31 @@ def tree_and_matrices(
     Raises
     ------
     ValueError
-        If there is no item, or one holds no distances.
+        If there is no item, one holds no distances or none that differ, or the scale is unknown.
     """
     if not items:
         raise ValueError("no sets of states to draw")
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, not {scale!r}")
     distances = [np.asarray(v.distances if isinstance(v, Pairs) else v, float) for v in items.values()]
     found = [tree(d, optimal=optimal) for d in distances]
-    units = [float(d[~np.eye(len(d), dtype=bool)].mean()) if relative else 1.0 for d in distances]
-    if not min(units) > 0:
-        raise ValueError("all distances of a set are 0")
+    lines = [_line(d, scale) for d in distances]
     figure, axes = plotting.panels(3, rows=len(items), height=2.8 if shared else 3.1)
-    of = " / mean" if relative else ""
+    of = {"mean": " / mean", "sd": " - mean (sd)", "own": ""}[scale]
     columns = (
-        ("distance" + of, [d / u for d, u in zip(distances, units, strict=True)]),
-        ("cophenetic distance" + of, [t.cophenetic / u for t, u in zip(found, units, strict=True)]),
+        ("distance" + of, [(d - o) / u for d, (o, u) in zip(distances, lines, strict=True)]),
+        (
+            "cophenetic distance" + of,
+            [(t.cophenetic - o) / u for t, (o, u) in zip(found, lines, strict=True)],
+        ),
     )
-    heights = np.concatenate([t.linkage[:, 2] / u for t, u in zip(found, units, strict=True)])
-    for row, name, one, unit in zip(axes, items, found, units, strict=True):
-        dendrogram(row[0], one, parts=min(parts, one.replicas), unit=unit)
-        row[0].set_ylabel("height" + of + (" distance" if relative else ""))
+    tops = np.concatenate([(t.linkage[:, 2] - o) / u for t, (o, u) in zip(found, lines, strict=True)])
+    for row, name, one, (origin, unit) in zip(axes, items, found, lines, strict=True):
+        dendrogram(row[0], one, parts=min(parts, one.replicas), origin=origin, unit=unit)
+        row[0].set_ylabel("height" + of.replace("mean", "mean distance"))
         row[0].set_title(name, loc="left", fontsize=10)
         if shared:
-            row[0].set_ylim(_ends(heights))
+            row[0].set_ylim(_ends(tops, max(-o / u for o, u in lines)))
     for column, (label, matrices) in enumerate(columns, 1):
         limits = spread(matrices) if shared else None
         for row, one, m in zip(axes, found, matrices, strict=True):
@@ -262,6 +268,11 @@ def triple_planes(items: Mapping[str, Triples], *, columns: int = 3, largest: fl
     rows = -(-len(items) // columns)
     figure, axes = plotting.panels(columns, rows=rows, height=8.2 / columns + 0.5)
     planes = [one.plane(edges) for one in items.values()]
+    sides = (
+        ("B: middle less shortest (sd)", "K: longest less middle (sd)")
+        if columns < 4
+        else ("B (sd)", "K (sd)")
+    )
     # A root makes the tails visible beside the peaks.
     ticks = np.array([0.01, 0.1, 0.3, 1, 3, 10, 30, 100])
     top = max(float(p.max()) for p in planes)
@@ -273,9 +284,7 @@ def triple_planes(items: Mapping[str, Triples], *, columns: int = 3, largest: fl
         panel.set_aspect("equal")
         panel.grid(False)
         panel.set_title(name, loc="left", fontsize=10)
-        panel.set(
-            xlabel="B: middle less shortest (sd)", ylabel="" if k % columns else "K: longest less middle (sd)"
-        )
+        panel.set(xlabel=sides[0], ylabel="" if k % columns else sides[1])
     bar = _scale(image, list(axes.flat), "density of triples", aspect=15 * columns)
     shown = ticks[ticks <= top]
     bar.set_ticks(np.sqrt(shown).tolist(), labels=[f"{t:g}" for t in shown])
@@ -301,7 +310,19 @@ def _ticks() -> MaxNLocator:
     return MaxNLocator(4, steps=[1, 2, 5, 10])
 
 
-def _ends(heights: Floats) -> tuple[float, float]:
-    """Return the ends of an axis of heights."""
-    low, high = FOOT * float(heights.min()), float(heights.max())
-    return low, high + 0.04 * (high - low) if high > low else 1.0
+def _line(distances: Floats, scale: str) -> tuple[float, float]:
+    """Return what is taken off distances, and what they are divided by then."""
+    entries = distances[~np.eye(len(distances), dtype=bool)]
+    mean, sd = float(entries.mean()), float(entries.std())
+    if scale == "mean" and not mean > 0:
+        raise ValueError("all distances of a set are 0")
+    if scale == "sd" and not sd > 1e-12 * mean:
+        raise ValueError("all distances of a set are alike")
+    return {"mean": (0.0, mean), "sd": (mean, sd), "own": (0.0, 1.0)}[scale]
+
+
+def _ends(tops: Floats, leaves: float) -> tuple[float, float]:
+    """Return the ends of an axis of heights, not below the leaves."""
+    low, high = float(tops.min()), float(tops.max())
+    span = high - low if high > low else max(low - leaves, 1.0)
+    return max(low - MARGIN * span, leaves), high + 0.04 * span
