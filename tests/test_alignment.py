@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from spinscape.landscape.symmetry import _separate, alignment
 from spinscape.landscape.symmetry.alignment import align, barycentre, quotient_distances
-from spinscape.landscape.symmetry.matching import inner_product, match
+from spinscape.landscape.symmetry.matching import Search, inner_product, match
 from spinscape.landscape.symmetry.permutations import permute, random_permutations
+from spinscape.networks.convolutional import convnet
 from spinscape.networks.ensemble import Ensemble, outputs
 from spinscape.networks.models import mlp
 from spinscape.networks.residual_net import resnet18
+from spinscape.networks.units import describe
 from symmetric import randomised
 
 
@@ -136,6 +139,67 @@ def test_quotient_distance_of_copies_is_zero() -> None:
     found = quotient_distances(copies(mlp([6, 7, 5, 3]), 3))
     assert (found.matched == 0).all()
     assert found.raw[0, 1] > 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("widths", [(6, 7, 3), (64, 70, 10), (5, 300, 2)])
+def test_many_pairs_at_once_give_the_bits_of_one_after_the_other(
+    widths: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(2)
+    one = Ensemble.from_modules([mlp(widths) for _ in range(5)]).to(dtype)
+    copies = permute(one[:2], random_permutations(one, replicas=2, seed=1))
+    ensemble = Ensemble.concatenate([one, copies])
+    description, search = describe(ensemble.model), Search()
+    assert alignment.is_separate(ensemble, description, search)
+    wanted = alignment._one_after_the_other(ensemble, ensemble, description, search, symmetric=True)
+    for room in (1, 2**20):
+        monkeypatch.setitem(_separate.CHUNK_BYTES, "cpu", room)
+        found = quotient_distances(ensemble)
+        for ours, theirs in zip((found.raw, found.matched), wanted, strict=True):
+            assert (np.triu(ours) == theirs).all()
+            assert (ours == ours.T).all()
+    both = quotient_distances(ensemble[:3], ensemble[3:])
+    for ours, theirs in zip((both.raw, both.matched), wanted, strict=True):
+        assert (ours == theirs[:3, 3:]).all()
+    assert found.matched[0, 5] == 0
+
+
+@pytest.mark.parametrize("case", ["tiny", "no bias", "convolution", "equal units"])
+def test_many_pairs_at_once_in_odd_cases(case: str) -> None:
+    torch.manual_seed(3)
+    maker = (lambda: convnet(size=8, widths=(5,))) if case == "convolution" else (lambda: mlp([6, 9, 3]))
+    ensemble = Ensemble.from_modules([maker() for _ in range(4)])
+    options = {"bias": False} if case == "no bias" else {}
+    if case == "tiny":
+        for value in ensemble.params.values():
+            value[1:3] *= 1e-25
+    if case == "equal units":
+        for name, value in ensemble.params.items():
+            if name != "layer2.bias":
+                axis = 2 if name == "layer2.weight" else 1
+                value[1] = value[1].narrow(axis - 1, 0, 1).expand(value.shape[1:])
+    description, search = describe(ensemble.model), Search(**options)
+    assert alignment.is_separate(ensemble, description, search)
+    wanted = alignment._one_after_the_other(ensemble, ensemble, description, search, symmetric=True)
+    found = alignment._separately(ensemble, ensemble, description, search, symmetric=True)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-7 if case == "equal units" else 1e-15, abs=0)
+    assert (found[1] < found[0])[np.triu_indices(4, 1)].all() or case != "convolution"
+
+
+def test_layers_that_share_weights_are_matched_pair_by_pair() -> None:
+    deep, flat = randomised(mlp([6, 7, 5, 3]), 2), randomised(mlp([6, 7, 3]), 2)
+    assert not alignment.is_separate(deep, describe(deep.model), Search())
+    for options in ({"method": "layerwise"}, {"restarts": 1}):
+        assert not alignment.is_separate(flat, describe(flat.model), Search(**options))
+
+
+def test_overflow_is_told_for_many_pairs() -> None:
+    ensemble = Ensemble.from_modules([mlp([6, 7, 3]) for _ in range(3)])
+    ensemble.params["layer1.weight"].mul_(1e30)
+    with pytest.raises(ValueError, match="inner products of weights overflow"):
+        quotient_distances(ensemble)
 
 
 def test_options_and_references_are_checked() -> None:

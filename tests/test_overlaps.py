@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,21 @@ from torch import nn
 
 from gauge import inputs, networks
 from spinscape.landscape import functions
-from spinscape.landscape.overlaps import function_change, function_overlaps
-from spinscape.landscape.symmetry import permute, random_permutations, random_scales, rescale
+from spinscape.landscape.overlaps import (
+    distances,
+    function_change,
+    function_distances,
+    function_overlaps,
+    triple_distortion,
+)
+from spinscape.landscape.symmetry import (
+    align,
+    permute,
+    quotient_distances,
+    random_permutations,
+    random_scales,
+    rescale,
+)
 from spinscape.networks.convolutional import convnet
 from spinscape.networks.ensemble import Ensemble, outputs
 from spinscape.networks.models import mlp
@@ -103,3 +118,96 @@ def test_images_that_a_network_does_not_read_are_refused(shape: tuple[int, ...])
     ensemble = Ensemble.from_modules([convnet(size=8, widths=(4,))])
     with pytest.raises(ValueError, match="is not what the networks read"):
         function_overlaps(ensemble, torch.zeros(shape))
+
+
+def test_raw_distances_are_those_of_the_weights() -> None:
+    ensemble = networks("two layers", 4)
+    rows = ensemble.flat().numpy()
+    found = distances(ensemble)
+    assert found.norms == pytest.approx(np.linalg.norm(rows, axis=1))
+    assert found.distances == pytest.approx(np.linalg.norm(rows[:, None] - rows, axis=2), rel=1e-12)
+    cosines = rows @ rows.T / np.outer(found.norms, found.norms)
+    assert found.overlaps == pytest.approx(cosines, abs=1e-12)
+
+
+def test_aligned_distances_are_those_of_orbits() -> None:
+    one = networks("one layer", 3)
+    copies = permute(one, random_permutations(one, replicas=3, seed=2))
+    both = Ensemble.concatenate([one, copies])
+    found = distances(both, "aligned", start="identity")
+    assert (found.distances == quotient_distances(both).matched).all()
+    assert found.distances[:3, 3:].diagonal() == pytest.approx(0, abs=1e-12)
+    assert found.overlaps[:3, 3:].diagonal() == pytest.approx(1)
+    assert found.distances[:3, :3] == pytest.approx(found.distances[3:, 3:], rel=1e-12)
+    assert (found.norms == distances(both).norms).all()
+    assert (found.distances <= distances(both).distances + 1e-12).all()
+
+
+def test_distances_after_alignment_to_one_reference() -> None:
+    ensemble = networks("one layer", 5)
+    found = distances(ensemble, "reference", reference=2)
+    rows = align(ensemble, 2).ensemble.flat().numpy()
+    assert found.distances == pytest.approx(np.linalg.norm(rows[:, None] - rows, axis=2), rel=1e-12)
+    assert found.distances[2] == pytest.approx(distances(ensemble, "aligned").distances[2], rel=1e-12)
+
+
+def test_alignment_to_one_reference_distorts_triples() -> None:
+    torch.manual_seed(0)
+    ensemble = Ensemble.from_modules([mlp([20, 30, 3]).double() for _ in range(9)])
+    found = triple_distortion(ensemble, reference=-1)
+    assert found.reference == 8
+    assert (found.excess[8] == 0).all()
+    others = found.excess[:8, :8][np.triu_indices(8, 1)]
+    assert (others > 0).all()
+    raw, aligned, referred = (p.distances[:8, :8] for p in (found.raw, found.aligned, found.referred))
+    assert found.lost == pytest.approx((referred - aligned).sum() / (raw - aligned).sum())
+    assert 0.5 < found.lost < 1
+    # Each triple with the reference now has one long side and two short ones.
+    assert found.with_reference[2] > 2 * found.with_reference[1]
+    for pairs, mean in zip((found.raw, found.aligned, found.referred), found.triples, strict=True):
+        gaps = []
+        for triple in itertools.combinations(range(9), 3):
+            sides = sorted(pairs.distances[a, b] for a, b in itertools.combinations(triple, 2))
+            gaps.append((8 in triple, sides[2] - sides[1]))
+        sd = pairs.upper_distances.std(ddof=1)
+        assert mean == pytest.approx(np.mean([gap for _, gap in gaps]) / sd)
+    assert found.with_reference[2] == pytest.approx(np.mean([gap for held, gap in gaps if held]) / sd)
+    assert found.without_reference[2] == pytest.approx(np.mean([gap for held, gap in gaps if not held]) / sd)
+
+
+def test_distances_of_functions() -> None:
+    ensemble, x = networks("two layers", 3), inputs("two layers")
+    found = function_distances(ensemble, x)
+    assert found.overlaps == pytest.approx(function_overlaps(ensemble, x).correlation, abs=1e-12)
+    assert (found.norms == 1).all()
+    assert found.distances == pytest.approx(np.sqrt(2 * (1 - found.overlaps)), abs=1e-7)
+    moved = permute(ensemble, random_permutations(ensemble, replicas=3))
+    both = function_distances(Ensemble.concatenate([ensemble, moved]), x)
+    assert both.distances[:3, 3:].diagonal() == pytest.approx(0, abs=1e-7)
+
+
+def test_bad_arguments_of_distances() -> None:
+    ensemble, x = networks("one layer", 3), inputs("one layer")
+    with pytest.raises(ValueError, match="kind must be one of"):
+        distances(ensemble, "matched")
+    with pytest.raises(TypeError, match="raw distances take no options, not start"):
+        distances(ensemble, start="identity")
+    with pytest.raises(TypeError, match="no option 'foo'"):
+        distances(ensemble, "aligned", foo=1)
+    for call in (distances, lambda one: function_distances(one, x)):
+        with pytest.raises(ValueError, match="at least 2 networks"):
+            call(ensemble[0])
+    with pytest.raises(ValueError, match="at least 4 networks, not 3"):
+        triple_distortion(ensemble)
+    four = networks("one layer", 4)
+    for odd in (4, -5, 1.0, True):
+        with pytest.raises(IndexError, match="there is no network"):
+            triple_distortion(four, reference=odd)
+    constant = mlp([6, 4, 3]).double()
+    with torch.no_grad():
+        constant.layer2.weight.zero_()
+    with pytest.raises(ValueError, match="do not vary"):
+        function_distances(Ensemble.from_modules([constant, mlp([6, 4, 3]).double()]), x)
+    ensemble.params["layer1.weight"][1] = torch.inf
+    with pytest.raises(ValueError, match=r"must be finite, not those of 'layer1\.weight' of network 1"):
+        distances(ensemble)

@@ -29,6 +29,40 @@ ROUNDING = 64 * np.finfo(float).eps
 
 
 @dataclass(frozen=True)
+class Distortion:
+    """Distances of networks aligned pair by pair, and of networks aligned to one of them.
+
+    Attributes
+    ----------
+    raw, aligned, referred
+        Pairs of the networks as they are, aligned pair by pair, and all aligned to the reference.
+    reference
+        Number of the network that all were aligned to.
+    excess
+        By how much the distances after alignment to the reference exceed those pair by pair, ``(R, R)``;
+        0 in the row of the reference.
+    lost
+        Share of what alignment pair by pair takes off the distances, that alignment to the reference does not
+        take off: mean over pairs without the reference.
+    triples
+        Mean of ``(d3 - d2) / sd`` over all triples of sorted distances ``d1 <= d2 <= d3``, sd that of all
+        distances: for raw, aligned and referred, ``(3,)``; 0 for an ultrametric space.
+    with_reference, without_reference
+        The same over triples that hold the reference, and over the others, ``(3,)``.
+    """
+
+    raw: Pairs
+    aligned: Pairs
+    referred: Pairs
+    reference: int
+    excess: np.ndarray
+    lost: float
+    triples: np.ndarray
+    with_reference: np.ndarray
+    without_reference: np.ndarray
+
+
+@dataclass(frozen=True)
 class FunctionOverlaps:
     """Overlaps between the functions of networks on the same inputs.
 
@@ -142,6 +176,72 @@ def distances(
         return Pairs.from_distances(quotient_distances(ensemble, **options).matched, norms)
     placed = ensemble if kind == "raw" else align(ensemble, reference, **options).ensemble
     return Pairs.from_distances(np.sqrt(squared_distances(placed.flat().detach())), norms)
+
+
+def triple_distortion(ensemble: Ensemble, *, reference: int = 0, **options: Any) -> Distortion:
+    """Show what alignment to one reference does to distances and triples of networks.
+
+    Parameters
+    ----------
+    ensemble
+        R networks of one model, at least four.
+    reference
+        Index of the network that all are aligned to.
+    **options
+        Those of :func:`spinscape.landscape.symmetry.match`, such as `start`.
+
+    Returns
+    -------
+    Distortion
+        Distances to the reference are those pair by pair; for one hidden layer the others are too large.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than four networks, or as in `distances`.
+    TypeError
+        If there is no such option.
+    IndexError
+        If there is no network of this index.
+    MemoryError
+        As in `match`.
+    """
+    if ensemble.replicas < 4:
+        raise ValueError(f"triples without the reference need at least 4 networks, not {ensemble.replicas}")
+    whole = isinstance(reference, int | np.integer) and not isinstance(reference, bool)
+    if not whole or not -ensemble.replicas <= reference < ensemble.replicas:
+        raise IndexError(f"there is no network {reference!r}: there are {ensemble.replicas}")
+    check_finite(ensemble)
+    number, norms = int(reference) % ensemble.replicas, ensemble.norms.cpu().numpy()
+    found = quotient_distances(ensemble, **options)
+    raw, aligned = (Pairs.from_distances(d, norms) for d in (found.raw, found.matched))
+    referred = distances(ensemble, "reference", reference=number, **options)
+    # To the reference the same permutations serve: what is left is rounding.
+    square = referred.distances.copy()
+    square[number], square[:, number] = found.matched[number], found.matched[:, number]
+    referred = Pairs.from_distances(square, norms)
+    excess = referred.distances - aligned.distances
+    others = np.delete(np.arange(ensemble.replicas), number)
+    upper = others[np.triu_indices(len(others), 1)[0]], others[np.triu_indices(len(others), 1)[1]]
+    gained = float((raw.distances - aligned.distances)[upper].sum())
+    means = np.array([_mean_gaps(pairs, number) for pairs in (raw, aligned, referred)]).T
+    lost = float(excess[upper].sum()) / gained if gained > 0 else float("nan")
+    return Distortion(raw, aligned, referred, number, excess, lost, *means)
+
+
+def _mean_gaps(pairs: Pairs, reference: int) -> tuple[float, float, float]:
+    """Return the mean of (d3 - d2) / sd over all triples, over those with the reference, and the others."""
+    d, count = pairs.distances, pairs.replicas
+    total, held, triples, holding = 0.0, 0.0, 0, 0
+    for i in range(count - 2):
+        j, k = (i + 1 + index for index in np.triu_indices(count - i - 1, 1))
+        sides = np.sort(np.stack([d[i, j], d[i, k], d[j, k]]), axis=0)
+        gaps = sides[2] - sides[1]
+        here = (i == reference) | (j == reference) | (k == reference)
+        total, triples = total + float(gaps.sum()), triples + len(gaps)
+        held, holding = held + float(gaps[here].sum()), holding + int(here.sum())
+    sd = float(pairs.upper_distances.std(ddof=1))
+    return total / triples / sd, held / holding / sd, (total - held) / (triples - holding) / sd
 
 
 def function_distances(ensemble: Ensemble, x: Tensor, *, chunk: int | None = None) -> Pairs:

@@ -1,8 +1,8 @@
 """All pairs of networks matched at once, where no two sets of hidden units share a parameter.
 
 One hidden layer is the common case.
-The gains of a set then depend on no other order: one assignment per pair and set is exact, and the gains of many
-pairs are one batched matrix product.
+The gains of a set then depend on no other order: one assignment per pair and set is exact, and the gains of
+many pairs are one batched matrix product.
 The orders are those that a descent finds for one pair after the other.
 """
 
