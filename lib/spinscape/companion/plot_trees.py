@@ -178,7 +178,7 @@ def tree_and_matrices(
     found = [tree(d, optimal=optimal) for d in distances]
     lines = [_line(d, scale) for d in distances]
     figure, axes = plotting.panels(3, rows=len(items), height=2.8 if shared else 3.1)
-    of = {"mean": " / mean", "sd": " - mean (sd)", "own": ""}[scale]
+    of = {"mean": " / mean", "sd": " less mean (sd)", "own": ""}[scale]
     columns = (
         ("distance" + of, [(d - o) / u for d, (o, u) in zip(distances, lines, strict=True)]),
         (
