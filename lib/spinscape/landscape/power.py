@@ -177,9 +177,10 @@ def planted_sets(
     ).overlaps  # fmt: skip
     a, r = null.effects, null.replicas
     base = null.overlap + a[:, None] + a + null.product * np.outer(a, a)
+    size = null.sigma * np.sqrt(_dimension(null)) * np.outer(null.scale, null.scale)
     for b in range(draws):
         order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(PLANTS, b))).permutation(r)
-        q[b] = base + null.sigma * np.sqrt(_dimension(null)) * q[b][np.ix_(order, order)]
+        q[b] = base + size * q[b][np.ix_(order, order)]
     q = np.clip(q, -1, 1)
     q[:, range(r), range(r)] = 1
     return Draws(q, np.tile(null.norms, (draws, 1)))

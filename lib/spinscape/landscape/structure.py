@@ -33,7 +33,7 @@ from scipy.linalg import eigh
 
 from spinscape.landscape.hierarchy import jump, trees, within
 from spinscape.landscape.modality import Mixture, mixture, mixtures
-from spinscape.landscape.null_overlaps import Draws, Null, draw, fit, residuals
+from spinscape.landscape.null_overlaps import Draws, Null, draw, fit, split
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.triples import mean_k, triples
 from spinscape.progress import track
@@ -292,7 +292,7 @@ def _distances(some: Draws, of: str) -> Floats:
 
 def standardised(overlaps: Floats) -> Floats:
     """Residual overlaps in units of their standard deviation, ``(B, R, R)`` with zero diagonal."""
-    z = residuals(overlaps)[3]
+    z = split(overlaps).residual
     r = z.shape[-1]
     return z / np.sqrt((z**2).sum((1, 2), keepdims=True) / (r * (r - 3)))
 
