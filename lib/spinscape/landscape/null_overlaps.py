@@ -57,10 +57,12 @@ class Null:
         Variances of the loadings f of continuous directions, decreasing, ``(k,)``.
     effects
         The data's own effects a, ``(R,)``.
+    scale
+        Relative size s of the fluctuations of each state, ``(R,)``; see `split`.
     norms
         The data's own norms, ``(R,)``.
     residual
-        Overlaps without mean and effects, ``(R, R)``; zero diagonal, rows that sum to zero.
+        Overlaps without mean and effects and at one scale, ``(R, R)``; zero diagonal, rows that sum to zero.
     """
 
     overlap: float
@@ -70,6 +72,7 @@ class Null:
     dimension: float
     factors: Floats
     effects: Floats
+    scale: Floats
     norms: Floats
     residual: Floats
 
@@ -129,7 +132,8 @@ def fit(pairs: Pairs, factors: int = 0) -> Null:
         raise ValueError(f"a null needs at least 8 states, not {r}")
     if not 0 <= factors <= r // 4:
         raise ValueError(f"factors must be 0 to {r // 4} for {r} states, not {factors}")
-    mean, effects, product, residual = (part[0] for part in residuals(pairs.overlaps[None]))
+    parts = split(pairs.overlaps[None])
+    mean, effects, residual = float(parts.mean[0]), parts.effects[0], parts.residual[0]
     degrees = r * (r - 3) / 2
     total = float((residual**2).sum() / 2)
     if total <= degrees * (64 * np.finfo(float).eps) ** 2:
@@ -139,9 +143,17 @@ def fit(pairs: Pairs, factors: int = 0) -> Null:
     variances = np.zeros(0)
     if factors:
         variances, sigma = _factors(residual, factors, sigma)
-    dimension = max(2.0, float(((1 - mean) / sigma) ** 2))
     return Null(
-        float(mean), float(effect), float(product), float(sigma), dimension, variances, effects, pairs.norms, residual
+        mean,
+        float(effect),
+        float(parts.product[0]),
+        float(sigma),
+        max(2.0, ((1 - mean) / sigma) ** 2),
+        variances,
+        effects,
+        parts.scale[0],
+        pairs.norms,
+        residual,
     )
 
 
@@ -164,17 +176,36 @@ def two_way(overlaps: Floats) -> tuple[Floats, Floats, Floats]:
     return mean, effects, residual
 
 
-def residuals(overlaps: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Split off-diagonal overlaps into mean, effects of states, product of effects, and the rest.
+@dataclass(frozen=True)
+class Split:
+    """Overlaps of B sets, ``q_ij = mean + a_i + a_j + product a_i a_j + s_i s_j e_ij``.
 
-    ``q_ij = mean + a_i + a_j + product a_i a_j``, where the last is Tukey's one degree of freedom: least
-    squares at the effects of `two_way`, kept between that of a sum, 0, and of a product, ``1 / mean``.
+    Attributes
+    ----------
+    mean, product
+        ``(B,)``.
+    effects
+        The a, which sum to zero, ``(B, R)``.
+    scale
+        The s, of mean square 1, ``(B, R)``.
+    residual
+        The e, ``(B, R, R)``, with zero diagonal and zero row sums.
+    """
 
-    Returns
-    -------
-    tuple
-        Means ``(B,)``, effects ``(B, R)``, products ``(B,)``, and residuals ``(B, R, R)`` with zero diagonal
-        and zero row sums.
+    mean: Floats
+    product: Floats
+    effects: Floats
+    scale: Floats
+    residual: Floats
+
+
+def split(overlaps: Floats) -> Split:
+    """Split off-diagonal overlaps ``(B, R, R)`` into mean, effects of states, and the rest.
+
+    The product is Tukey's one degree of freedom: least squares at the effects of `two_way`, kept between that
+    of a sum, 0, and of a product, ``1 / mean``.
+    What is left of a unit vector beside a common direction is shorter the more it has of it,
+    ``s_i^2 = 1 - (mean + 2 a_i + product a_i^2)``, and so are the fluctuations of its overlaps.
     """
     mean, effects, rest = two_way(overlaps)
     outer = effects[:, :, None] * effects[:, None]
@@ -184,7 +215,11 @@ def residuals(overlaps: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     most = np.where(mean > 0, 1 / np.where(mean > 0, mean, 1), 0)
     product = np.clip(best, 0, most)
     mean, effects, rest = two_way(overlaps - product[:, None, None] * outer)
-    return mean, effects, product, rest
+    own = mean[:, None] + 2 * effects + product[:, None] * effects**2
+    scale = np.sqrt((1 - own).clip(0.02))
+    scale /= np.sqrt((scale**2).mean(1, keepdims=True))
+    residual = two_way(rest / (scale[:, :, None] * scale[:, None]))[2]
+    return Split(mean, product, effects, scale, residual)
 
 
 def _factors(residual: Floats, factors: int, sigma: float) -> tuple[Floats, float]:
@@ -238,7 +273,8 @@ def draw(
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
     r = null.replicas
-    spectrum = _spectrum(null.residual) if kind == "rotated" else np.zeros(0)
+    length = 1 - null.overlap
+    spectrum = _unnormalised(null.residual / length, seed, purpose) if kind == "rotated" else np.zeros(0)
     noise, a, n = np.empty((draws, r, r)), np.empty((draws, r)), np.empty((draws, r))
     for b in range(draws):
         rng = generator(seed, purpose, start + b)
@@ -252,9 +288,10 @@ def draw(
         if norms == "smooth":
             a[b] = null.effect * rng.standard_normal(r)
             n[b] = _smooth(null.norms, rng)
-    scale = np.sqrt((null.residual**2).sum())
     noise = two_way(noise)[2]
-    noise *= scale / np.sqrt((noise**2).sum((1, 2), keepdims=True))
+    noise *= np.sqrt((null.residual**2).sum() / (noise**2).sum((1, 2), keepdims=True))
+    if norms == "same":
+        noise *= np.outer(null.scale, null.scale)
     pair = a[:, :, None] + a[:, None] + null.product * a[:, :, None] * a[:, None]
     q = np.clip(null.overlap + pair + noise, -1, 1)
     q[:, range(r), range(r)] = 1
@@ -286,13 +323,33 @@ def _contrasts(replicas: int) -> Floats:
 
 
 def _rotated(spectrum: Floats, rng: np.random.Generator) -> Floats:
-    """Return a matrix with these eigenvalues and uniformly distributed eigenvectors that sum to zero."""
+    """Cosines of a Gaussian cloud around its mean, from its eigenvalues less one; uniform eigenvectors."""
     r = len(spectrum) + 1
     columns = rng.standard_normal((r, r - 1))
     columns -= columns.mean(0)
-    # Uniform: QR of Gaussian columns; the signs of columns do not matter to the product.
+    # QR of Gaussian columns is uniform; the signs of columns do not matter to the product.
     axes = np.linalg.qr(columns)[0]
-    return (axes * spectrum) @ axes.T
+    gram = (axes * spectrum) @ axes.T
+    lengths = np.sqrt((1 + gram.diagonal()).clip(0.1))
+    return gram / np.outer(lengths, lengths)
+
+
+def _unnormalised(residual: Floats, seed: int, purpose: int) -> Floats:
+    """Eigenvalues of a cloud whose cosines have those of the data, ``(R - 1,)``.
+
+    Vectors of one length lose more on a long axis the further out they are, so that the long axes of the
+    cloud were longer; those of the data are met by iteration over a few rotations.
+    """
+    wanted = _spectrum(residual)
+    found, leading = wanted.copy(), slice(-6, None)
+    if wanted[-1] < 0.05 * len(residual):
+        return found
+    for step in range(6):
+        rotated = [_rotated(found, generator(seed, purpose, 10**9, step, k)) for k in range(8)]
+        means = np.mean([_spectrum(two_way(one[None])[2][0])[leading] for one in rotated], 0)
+        found[leading] *= np.clip(wanted[leading] / np.maximum(means, 1e-12), 0.5, 2)
+        found.sort()
+    return found
 
 
 def _smooth(norms: Floats, rng: np.random.Generator) -> Floats:

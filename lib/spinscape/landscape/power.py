@@ -132,7 +132,7 @@ def calibrate(
 
     def alarms(kind: tuple[int, ...], strength: float, count: int) -> Floats:
         sets = planted_sets(null, kind, strength, count, sizes=sizes, seed=seed)
-        ps = (_pooled if pooled else _each)(sets, null_draws, norms, of, seed)
+        ps = pvalues(sets, null_draws, pooled=pooled, norms=norms, of=of, seed=seed)
         return np.stack([ps[verdict] for verdict in VERDICTS], 1) <= level
 
     false = alarms((1,), 0.0, 5 * draws)
@@ -177,9 +177,10 @@ def planted_sets(
     ).overlaps  # fmt: skip
     a, r = null.effects, null.replicas
     base = null.overlap + a[:, None] + a + null.product * np.outer(a, a)
+    size = null.sigma * np.sqrt(_dimension(null)) * np.outer(null.scale, null.scale)
     for b in range(draws):
         order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(PLANTS, b))).permutation(r)
-        q[b] = base + null.sigma * np.sqrt(_dimension(null)) * q[b][np.ix_(order, order)]
+        q[b] = base + size * q[b][np.ix_(order, order)]
     q = np.clip(q, -1, 1)
     q[:, range(r), range(r)] = 1
     return Draws(q, np.tile(null.norms, (draws, 1)))
@@ -191,16 +192,37 @@ def _seed(seed: int, kind: tuple[int, ...], strength: float) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
 
 
-def _pooled(sets: Draws, null_draws: int, norms: str, of: str, seed: int) -> dict[str, Floats]:
-    """P values of M sets against draws that they share, as many from the fit to each."""
-    each = -(-null_draws // len(sets.norms))
-    return _pvalues([_with_nulls(sets, each, norms, of, seed)])
+def pvalues(
+    sets: Draws,
+    null_draws: int = 199,
+    *,
+    pooled: bool = False,
+    norms: str = "same",
+    of: str = "distances",
+    seed: int = 0,
+) -> dict[str, Floats]:
+    """P values ``(M,)`` of every verdict for M sets of states, as `structure` has them.
 
-
-def _each(sets: Draws, null_draws: int, norms: str, of: str, seed: int) -> dict[str, Floats]:
-    """P values of M sets, each against draws of its own fit."""
-    alone = [Draws(sets.overlaps[m : m + 1], sets.norms[m : m + 1]) for m in range(len(sets.norms))]
-    return _pvalues([_with_nulls(one, null_draws, norms, of, seed + m) for m, one in enumerate(alone)])
+    Parameters
+    ----------
+    sets
+        Overlaps and norms.
+    null_draws
+        Draws of the null for one p value.
+    pooled
+        Whether sets that are alike share draws, each giving some; if not, each has draws of its own fit.
+    norms, of
+        As in `structure`.
+    seed
+        Seed of the draws.
+    """
+    if pooled:
+        return _verdicts(_with_nulls(sets, -(-null_draws // len(sets.norms)), norms, of, seed, 0))
+    parts = [
+        _verdicts(_with_nulls(Draws(q[None], n[None]), null_draws, norms, of, seed, m * null_draws))
+        for m, (q, n) in enumerate(zip(sets.overlaps, sets.norms, strict=True))
+    ]
+    return {verdict: np.concatenate([part[verdict] for part in parts]) for verdict in VERDICTS}
 
 
 @dataclass(frozen=True)
@@ -214,11 +236,11 @@ class _Compared:
     reference: Floats
 
 
-def _with_nulls(sets: Draws, each: int, norms: str, of: str, seed: int) -> _Compared:
+def _with_nulls(sets: Draws, each: int, norms: str, of: str, seed: int, first: int) -> _Compared:
     value, ladders = statistics(sets, of=of, names=SYMMETRIC + HIERARCHY)
     symmetric, rotated, reference = [], [], []
     for m, pairs in enumerate(sets.pairs()):
-        null, start = fit(pairs), m * each
+        null, start = fit(pairs), first + m * each
         some = draw(null, each, norms=norms, seed=seed, start=start)
         symmetric.append(statistics(some, of=of, names=SYMMETRIC)[0])
         some = draw(null, each, norms=norms, kind="rotated", seed=seed, start=start)
@@ -229,17 +251,16 @@ def _with_nulls(sets: Draws, each: int, norms: str, of: str, seed: int) -> _Comp
     return _Compared(value, ladders, *joined, np.concatenate(reference))
 
 
-def _pvalues(parts: list[_Compared]) -> dict[str, Floats]:
+def _verdicts(part: _Compared) -> dict[str, Floats]:
     """P value of each verdict, ``(M,)``."""
-    found: dict[str, list[Floats]] = {verdict: [] for verdict in VERDICTS}
-    for part in parts:
-        value = part.value | ladder_maxima(part.ladders, part.reference)
-        rotated = part.rotated | ladder_maxima(part.reference, part.reference)
-        for verdict, group in GROUPS.items():
-            null = rotated if verdict == "hierarchy" else part.symmetric
-            ps = np.stack([pvalue(value[name], null[name]) for name in group], 1)
-            found[verdict].append(np.array([holm(row).min() for row in ps]))
-    return {verdict: np.concatenate(ps) for verdict, ps in found.items()}
+    value = part.value | ladder_maxima(part.ladders, part.reference)
+    rotated = part.rotated | ladder_maxima(part.reference, part.reference)
+    found = {}
+    for verdict, group in GROUPS.items():
+        null = rotated if verdict == "hierarchy" else part.symmetric
+        ps = np.stack([pvalue(value[name], null[name]) for name in group], 1)
+        found[verdict] = np.array([holm(row).min() for row in ps])
+    return found
 
 
 def clopper_pearson(hits: Floats | int, trials: int, level: float = 0.95) -> Floats:

@@ -22,17 +22,20 @@ heights and the ultrametricity of triples, each of the distances as they are, as
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 from typing import TYPE_CHECKING
 
 import diptest
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
+from scipy.linalg import eigh
 
 from spinscape.landscape.hierarchy import jump, trees, within
 from spinscape.landscape.modality import Mixture, mixture, mixtures
-from spinscape.landscape.null_overlaps import Draws, Null, draw, fit, residuals
+from spinscape.landscape.null_overlaps import Draws, Null, draw, fit, split
 from spinscape.landscape.pairs import Pairs
-from spinscape.landscape.triples import mean_k
+from spinscape.landscape.triples import mean_k, triples
 from spinscape.progress import track
 from spinscape.statistics import holm
 
@@ -60,6 +63,9 @@ MOST = 9
 
 AXES = 6
 """Leading eigenvectors that the index looks at."""
+
+TRIPLES = 40_000
+"""Largest number of triples whose mean K is taken."""
 
 PIECE = 2**21
 """Entries of all matrices that are worked on at once."""
@@ -179,7 +185,7 @@ def structure(
     some = min(mixture_draws, draws)
     components, symmetric["gain"] = np.zeros(0, np.int64), np.full(draws, np.nan)
     if some:
-        fits = mixtures(_upper(draw(null, some, norms=norms, seed=seed), of))
+        fits = mixtures(_upper(draw(null, some, norms=norms, seed=seed), of), most=4, bins=120, steps=60)
         components = np.array([one.best for one in fits])
         symmetric["gain"][:some] = [one.gain for one in fits]
     value["gain"] = np.array([mixed.gain])
@@ -258,12 +264,26 @@ def statistics(
         found["cophenetic"] = plain.cophenetic_correlation
         found["jump"] = jump(plain.linkages, min(10, some.norms.shape[1] - 1))[0]
     if "triples" in names:
-        found["triples"] = -mean_k(some.distances if of == "distances" else some.overlaps, of)
+        found["triples"] = -_mean_k(some.distances if of == "distances" else 1 - some.overlaps)
     ladders = np.full((len(some.norms), 2, MOST - 1), np.nan)
     if set(RESIDUAL) & set(names):
         more, ladders = _of_residuals(standardised(some.overlaps), names)
         found |= more
     return found, ladders
+
+
+def _mean_k(sides: Floats) -> Floats:
+    """Mean K of triples ``(B,)``: of all where they are few, else of the same ones in every set."""
+    r = sides.shape[-1]
+    if comb(r, 3) <= TRIPLES:
+        return mean_k(sides)
+    which = triples(sides[0], sample=TRIPLES).states.T
+    out = np.empty(len(sides))
+    for b, m in enumerate(sides):
+        x, y, z = m[which[0], which[1]], m[which[0], which[2]], m[which[1], which[2]]
+        high = np.maximum(x, y)
+        out[b] = np.mean(np.maximum(high, z) - np.maximum(np.minimum(x, y), np.minimum(high, z)))
+    return out / sides[:, *np.triu_indices(r, 1)].std(1)
 
 
 def _distances(some: Draws, of: str) -> Floats:
@@ -272,7 +292,7 @@ def _distances(some: Draws, of: str) -> Floats:
 
 def standardised(overlaps: Floats) -> Floats:
     """Residual overlaps in units of their standard deviation, ``(B, R, R)`` with zero diagonal."""
-    z = residuals(overlaps)[3]
+    z = split(overlaps).residual
     r = z.shape[-1]
     return z / np.sqrt((z**2).sum((1, 2), keepdims=True) / (r * (r - 3)))
 
@@ -281,7 +301,7 @@ def _of_residuals(z: Floats, names: Sequence[str]) -> tuple[dict[str, Floats], F
     r = z.shape[-1]
     if not set(RESIDUAL[1:]) & set(names):
         return {"eigenvalue": np.linalg.eigvalsh(z)[:, -1] / np.sqrt(r)}, np.full((len(z), 2, MOST - 1), np.nan)
-    eigenvalues, vectors = np.linalg.eigh(z)
+    eigenvalues, vectors = _leading(z, min(AXES, r - 2))
     found = {"eigenvalue": eigenvalues[:, -1] / np.sqrt(r)}
     # Ward's merges are the same whatever is added to all squared distances; none may be negative.
     far = 100.0 + 4 * r
@@ -290,17 +310,24 @@ def _of_residuals(z: Floats, names: Sequence[str]) -> tuple[dict[str, Floats], F
     grown = trees(np.sqrt(squares))
     found["tree"] = grown.cophenetic_correlation
     if "residual triples" in names:
-        found["residual triples"] = -mean_k(squares)
+        found["residual triples"] = -_mean_k(squares)
     dispersion = within(grown.linkages, MOST)
     gains = dispersion[:, :1] - dispersion[:, 1:] - far / 2 * np.arange(1, MOST)
     # Coordinates of the states on the leading axes, of squared length their eigenvalues.
-    axes = vectors[:, :, -AXES:] * np.sqrt(eigenvalues[:, None, -AXES:].clip(0))
+    axes = vectors * np.sqrt(eigenvalues[:, None].clip(0))
     lengths = (axes**2).sum(-1)
     apart = lengths[:, :, None] + lengths[:, None] - 2 * axes @ axes.transpose(0, 2, 1)
-    apart[:, range(r), range(r)] = 0
-    inside = within(trees(np.sqrt(apart.clip(0))).linkages, MOST)
+    i, j = np.triu_indices(r, 1)
+    inside = within([linkage(row, "ward") for row in np.sqrt(apart[:, i, j].clip(0))], MOST)
     shares = 1 - inside[:, 1:] / inside[:, :1]
     return found, np.stack([gains, shares], 1)
+
+
+def _leading(z: Floats, count: int) -> tuple[Floats, Floats]:
+    """Largest eigenvalues ``(B, count)``, rising, and their vectors ``(B, R, count)``."""
+    r = z.shape[-1]
+    found = [eigh(one, subset_by_index=(r - count, r - 1), check_finite=False) for one in z]
+    return np.stack([values for values, _ in found]), np.stack([vectors for _, vectors in found])
 
 
 def ladder_maxima(ladders: Floats, reference: Floats) -> dict[str, Floats]:

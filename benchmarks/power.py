@@ -1,0 +1,127 @@
+"""False alarms and power of the verdicts on distances between states, at the sizes of the book.
+
+    OMP_NUM_THREADS=1 python benchmarks/power.py                  # tables at R = 30, 60, 200
+    OMP_NUM_THREADS=1 python benchmarks/power.py --sizes 60 --draws 400 --what false
+
+`false`: shares of alarms on states without clusters, each set with its own fit and draws.
+`pooled`: the same where sets share the draws, as a chapter does.
+`power`: shares of alarms on planted clusters of rising strength.
+`confounds`: states that are no clusters but are not all alike either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from spinscape.glasses.overlap_models import replica_symmetric
+from spinscape.landscape.null_overlaps import Draws, fit
+from spinscape.landscape.pairs import Pairs
+from spinscape.landscape.power import VERDICTS, calibrate, clopper_pearson, pvalues
+
+DIMENSION = 4000
+
+
+def norms(replicas: int, groups: int = 1) -> np.ndarray:
+    """Norms of networks that stopped at one or at several epochs."""
+    rng = np.random.default_rng(1)
+    return 10 + np.arange(replicas) % groups + 0.1 * rng.standard_normal(replicas)
+
+
+def cloud(replicas: int, draws: int, seed: int, *, kind: str) -> np.ndarray:
+    """Overlaps of vectors of a stated kind, (B, R, R)."""
+    q = np.empty((draws, replicas, replicas))
+    for b in range(draws):
+        rng = np.random.default_rng([seed, b])
+        x = rng.standard_normal((replicas, DIMENSION))
+        index = np.arange(replicas)
+        if kind == "one Gaussian axis":
+            x[:, 0] += 25 * rng.standard_normal(replicas)
+        elif kind == "three Gaussian axes":
+            x[:, :3] += 20 * rng.standard_normal((replicas, 3))
+        elif kind == "power-law spectrum":
+            x *= np.arange(1, DIMENSION + 1) ** -0.3
+        elif kind == "one uniform axis":
+            x[:, 0] += 25 * np.sqrt(12) * (rng.random(replicas) - 0.5)
+        elif kind == "one axis, Student t 5":
+            x[:, 0] += 25 * rng.standard_t(5, replicas)
+        elif kind == "common direction, three epochs":
+            x[:, 0] += 20 * (1 + index % 3)
+        elif kind == "common direction, lengths vary":
+            x[:, 0] += 30 + 8 * rng.standard_normal(replicas)
+        elif kind == "noise varies by state":
+            x *= 1 + 0.5 * (index % 3)[:, None]
+        elif kind == "two outliers":
+            x[:2, 0] += 20
+        else:
+            raise ValueError(kind)
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        q[b] = x @ x.T
+        np.fill_diagonal(q[b], 1)
+    return q
+
+
+CONFOUNDS = (
+    "one Gaussian axis", "three Gaussian axes", "power-law spectrum", "common direction, three epochs",
+    "common direction, lengths vary", "noise varies by state", "one uniform axis", "one axis, Student t 5",
+    "two outliers",
+)  # fmt: skip
+
+
+def rates(sets: Draws, null_draws: int, *, pooled: bool, how: str, of: str = "distances") -> str:
+    """One line of shares of alarms with their intervals."""
+    found = pvalues(sets, null_draws, pooled=pooled, norms=how, of=of)
+    cells = []
+    for verdict in VERDICTS:
+        hits = int((found[verdict] <= 0.02).sum())
+        low, high = clopper_pearson(hits, len(sets.norms))
+        cells.append(f"{hits / len(sets.norms):.3f} ({low:.3f}-{high:.3f})")
+    return "  ".join(cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[30, 60, 200])
+    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--nulls", type=int, default=199)
+    parser.add_argument("--what", nargs="+", default=["false", "pooled", "power", "confounds"])
+    given = parser.parse_args()
+    for r in given.sizes:
+        print(f"R = {r}: shares of alarms of {VERDICTS}", flush=True)
+        for what in [w for w in given.what if w in ("false", "pooled")]:
+            for overlap, effect, groups, dimension in (
+                (0.0, 0.0, 1, DIMENSION), (0.3, 0.01, 3, DIMENSION), (0.0, 0.0, 1, 3 * r),
+            ):  # fmt: skip
+                q = replica_symmetric(
+                    r, dimension=dimension, overlap=overlap, effect=effect, draws=given.draws, seed=7
+                )
+                sets = Draws(q, np.tile(norms(r, groups), (given.draws, 1)))
+                for how in ("same", "smooth") if groups == 1 else ("same",):
+                    start = time.process_time()
+                    line = rates(sets, given.nulls, pooled=what == "pooled", how=how)
+                    took = time.process_time() - start
+                    print(f"  {what:8} q {overlap} a {effect} d {dimension} {groups} norms, {how:6}: {line}"
+                          f"  {took:.0f} s", flush=True)  # fmt: skip
+        if "power" in given.what:
+            data = Pairs.from_overlaps(replica_symmetric(r, dimension=DIMENSION, seed=3)[0], norms(r))
+            for sizes in ("equal", "random"):
+                start = time.process_time()
+                table = calibrate(
+                    fit(data), branching=((2,), (3,), (4,), (5,), (3, 3)), draws=50, sizes=sizes
+                )  # fmt: skip
+                took = time.process_time() - start
+                print(f"  power, {sizes} sizes, {took:.0f} s; strengths {table.strengths}; 80% from")
+                for kind, power, enough in zip(table.branching, table.power, table.enough, strict=True):
+                    for v, verdict in enumerate(VERDICTS):
+                        print(f"    {kind!s:7} {verdict:10} {np.round(power[:, v], 2)}  {enough[v]:.2f}", flush=True)
+        if "confounds" in given.what:
+            for kind in CONFOUNDS:
+                q = cloud(r, given.draws, 11, kind=kind)
+                line = rates(Draws(q, np.tile(norms(r), (given.draws, 1))), given.nulls, pooled=False, how="same")
+                print(f"  {kind:32}: {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
