@@ -1,0 +1,134 @@
+"""States of models whose structure is known, as controls of every statistic that is used on networks.
+
+Cold and hot glasses, random-energy models of one and of two levels, planted clusters and independent vectors:
+each a list of sets of R states, one set per instance, in the form that networks have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from spinscape.glasses import overlap_models, random_energy, spherical_tempering
+from spinscape.glasses import sherrington_kirkpatrick as sk
+from spinscape.glasses.pspin import PSpin
+from spinscape.landscape.pairs import Pairs
+
+INDEPENDENT = "independent vectors"
+HOT, COLD = "hot SK glass", "cold SK glass"
+SPHERICAL = "cold p = 3 glass"
+ONE, TWO = "one level", "two levels"
+PLANTED = "planted clusters"
+
+KNOWN = (INDEPENDENT, HOT, PLANTED, SPHERICAL, ONE, TWO, COLD)
+"""Names of the models, from no structure to many levels."""
+
+STRUCTURED = (PLANTED, SPHERICAL, ONE, TWO, COLD)
+"""Those with clusters."""
+
+DIMENSION = 512
+"""Of the vectors of independent, planted and random-energy states."""
+
+STRENGTH = 3.0
+"""Of the planted clusters, in standard deviations of an overlap between clusters."""
+
+HOTTEST, COLDEST = 3.0, 0.25
+"""Temperatures of the two Sherrington-Kirkpatrick glasses, whose transition is at 1."""
+
+SPHERICAL_COLD = 0.45
+"""Temperature of the spherical glass, whose static transition is at 0.829."""
+
+
+def known_states(
+    kind: str, *, replicas: int = 60, instances: int = 10, spins: int = 64, sweeps: int = 400, seed: int = 0
+) -> list[Pairs]:
+    """Draw states of a model whose structure is known.
+
+    Parameters
+    ----------
+    kind
+        One of `KNOWN`.
+    replicas
+        States R of each instance.
+    instances
+        Number of instances.
+    spins
+        Spins of the Sherrington-Kirkpatrick glasses; the spherical glass has three eighths of them.
+    sweeps
+        Measured sweeps of the glasses, after as many to reach equilibrium.
+    seed
+        Seed of everything.
+
+    Returns
+    -------
+    list of Pairs
+        One per instance.
+        Spins are turned over so that those of one instance point the same way, since a glass without a field
+        has every state and its reverse; their overlaps are spread evenly over the step between two values
+        that an overlap of spins can have.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind, or a number is out of range.
+    """
+    makers: dict[str, Callable[[], np.ndarray]] = {
+        INDEPENDENT: lambda: overlap_models.replica_symmetric(
+            replicas, dimension=DIMENSION, draws=instances, seed=seed
+        ),
+        HOT: lambda: _glass(1, replicas, instances, spins, sweeps, seed),
+        COLD: lambda: _glass(0, replicas, instances, spins, sweeps, seed),
+        SPHERICAL: lambda: _spherical(replicas, instances, max(6, 3 * spins // 8), sweeps, seed),
+        ONE: lambda: random_energy.states(
+            "one", replicas=replicas, dimension=DIMENSION, instances=instances, seed=seed
+        ).overlaps,
+        TWO: lambda: random_energy.states(
+            "two", replicas=replicas, dimension=DIMENSION, instances=instances, seed=seed
+        ).overlaps,
+        PLANTED: lambda: overlap_models.planted(
+            replicas=replicas, strength=STRENGTH, dimension=DIMENSION, draws=instances, seed=seed
+        ).overlaps,
+    }
+    if kind not in makers:
+        raise ValueError(f"kind must be one of {', '.join(KNOWN)}, not {kind!r}")
+    return [Pairs.from_overlaps(q) for q in makers[kind]()]
+
+
+def _glass(which: int, replicas: int, instances: int, spins: int, sweeps: int, seed: int) -> np.ndarray:
+    temperatures = sk.ladder(COLDEST, HOTTEST, 16)
+    found = sk.temper(
+        sk.sample_couplings(spins, instances, seed=seed),
+        temperatures,
+        replicas=max(2, replicas // 5),
+        sweeps=sweeps,
+        keep=[temperatures[0], temperatures[-1]],
+        samples=replicas,
+        seed=seed,
+    )
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(which,)))
+    return np.stack([_spread(sk.overlaps(sk.oriented(one)), spins, rng) for one in found.spins[:, which]])
+
+
+def _spread(overlaps: np.ndarray, spins: int, rng: np.random.Generator) -> np.ndarray:
+    """Spread overlaps over the steps of 2 / n between the values that they can have."""
+    noise = np.triu(rng.uniform(-1, 1, overlaps.shape) / spins, 1)
+    spread = np.clip(overlaps + noise + noise.T, -1, 1)
+    np.fill_diagonal(spread, 1)
+    return spread
+
+
+def _spherical(replicas: int, instances: int, n: int, sweeps: int, seed: int) -> np.ndarray:
+    temperatures = spherical_tempering.ladder(SPHERICAL_COLD, 1.6, 8)
+    copies = max(2, replicas // 6)
+    run = spherical_tempering.temper(
+        PSpin.sample(3, n, instances=instances, seed=seed),
+        temperatures,
+        copies=copies,
+        sweeps=2 * sweeps,
+        burn=sweeps,
+        keep=[temperatures[0]],
+        snapshots=-(-replicas // copies),
+        seed=seed,
+    )
+    return run.overlaps[:, 0, :replicas, :replicas]
