@@ -80,15 +80,21 @@ def known_states(
         HOT: lambda: _glass(1, replicas, instances, spins, sweeps, seed),
         COLD: lambda: _glass(0, replicas, instances, spins, sweeps, seed),
         SPHERICAL: lambda: _spherical(replicas, instances, max(6, 3 * spins // 8), sweeps, seed),
-        ONE: lambda: random_energy.states(
-            "one", replicas=replicas, dimension=DIMENSION, instances=instances, seed=seed
-        ).overlaps,
-        TWO: lambda: random_energy.states(
-            "two", replicas=replicas, dimension=DIMENSION, instances=instances, seed=seed
-        ).overlaps,
-        PLANTED: lambda: overlap_models.planted(
-            replicas=replicas, strength=STRENGTH, dimension=DIMENSION, draws=instances, seed=seed
-        ).overlaps,
+        ONE: lambda: (
+            random_energy.states(
+                "one", replicas=replicas, dimension=DIMENSION, instances=instances, seed=seed
+            ).overlaps
+        ),
+        TWO: lambda: (
+            random_energy.states(
+                "two", replicas=replicas, dimension=DIMENSION, instances=instances, seed=seed
+            ).overlaps
+        ),
+        PLANTED: lambda: (
+            overlap_models.planted(
+                replicas=replicas, strength=STRENGTH, dimension=DIMENSION, draws=instances, seed=seed
+            ).overlaps
+        ),
     }
     if kind not in makers:
         raise ValueError(f"kind must be one of {', '.join(KNOWN)}, not {kind!r}")

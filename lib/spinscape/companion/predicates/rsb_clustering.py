@@ -24,8 +24,10 @@ A run whose tests raise false alarms in more than `ALARMS` of fresh null draws d
 - Hierarchy: structure beyond a null with normal norms in the Euclidean matrix from 512 units on and none up
   to 256, and blocks in the cophenetic matrices of both.
   Blocks are there when k diagonal blocks explain at least half the variance of the reordered matrix.
-- Analogy: the statistics have to work where the answer is known (cold glasses, random-energy models of one
-  and two levels) and be silent where there is nothing (hot glasses); else nothing is decided.
+- Analogy: the test of hierarchy has to find it in most instances where it is known to be (a cold glass,
+  random-energy models of one and two levels, planted clusters), and in few where there is nothing (a hot
+  glass, independent vectors): whole intervals above a half, and below 0.3.
+  Else nothing is decided.
   Three observations on networks are asked for, at the widest nets: several modes of the overlaps or of the
   distances beyond what the norms give; a hierarchy beyond the same null; a distribution of overlaps that does
   not narrow as the width grows (their sd falls more slowly than M^-0.1; independent vectors have M^-0.5).
@@ -33,9 +35,9 @@ A run whose tests raise false alarms in more than `ALARMS` of fresh null draws d
 - Degrees: at least `POWER` of the instances of each kind (replica symmetric, one level, two levels) are told
   by the statistics that are used on networks.
 - Other data sets: on Fashion-MNIST the growth exponent of the loss along a random walk differs by at most
-  0.25, swapping units raises the loss and more so with more swaps, distances have one mode on both, and the
-  sign of the difference between small and large batches is the same; the table's numbers agree with the
-  files.
+  0.25, swapping units raises the loss and more so with more swaps, the mean distance differs by at most a
+  quarter, and the sign of the difference between small and large batches is the same; the table's numbers
+  agree with the files.
 - Convergence: after 5 epochs the test accuracy of every width is within one percentage point of the best
   that the same network reaches, in the mean; the later fluctuations grow with the width.
 """
@@ -81,6 +83,8 @@ EPOCHS = 5
 NEAR = 1.0
 EXPONENT = 0.25
 SHRINKING = -0.1
+MOST, FEW = 0.5, 0.3
+RATIO = 1.25
 
 
 def found(p: Measurement, rows: Rows, test: str) -> Part:
@@ -213,7 +217,7 @@ def analogy(rows: Rows, _: Parameters) -> Verdict:
     modal, nested = starting(rows, "modal_p_"), starting(rows, "hierarchy_p_")
     exponents = starting(rows, "width_exponent_")
     said = (
-        "Share of instances in which the tests see structure: "
+        "Share of instances in which the test sees a hierarchy: "
         + ", ".join(f"{name.replace('_', ' ')} {show(row)}" for name, row in (seen | silent).items())
         + ". Networks, p values given the norms: "
         + ", ".join(
@@ -226,7 +230,7 @@ def analogy(rows: Rows, _: Parameters) -> Verdict:
         + f". {calibrated(rows, 'modality')}; {calibrated(rows, 'hierarchy')}."
     )
     works = every(
-        [*(above(row, POWER) for row in seen.values()), *(below(row, 1 - POWER) for row in silent.values())]
+        [*(above(row, MOST) for row in seen.values()), *(below(row, FEW) for row in silent.values())]
     )
     if works is not True or not seen:
         return undecided(f"{said} The statistics do not tell known cases apart.")
@@ -255,15 +259,12 @@ def degrees(rows: Rows, _: Parameters) -> Verdict:
 
 def other_data(rows: Rows, _: Parameters) -> Verdict:
     """Compare the main observables on Fashion-MNIST with those on MNIST, and the table with the files."""
-    tests = {name: found(row, rows, "modality") for name, row in starting(rows, "modal_p_").items()}
     said = (
         f"Fashion-MNIST beside MNIST: growth exponents {show(rows['exponent_fashion'])} and "
         f"{show(rows['exponent_mnist'])}, difference {show(rows['exponent_difference'])}; exponent of the "
         f"swap barrier in the number of swaps {show(rows['swaps_fashion'])} and {show(rows['swaps_mnist'])}; "
-        f"p of one mode of the distances "
-        + " and ".join(f"{rows[f'modal_p_{name}'].value:.2g} ({name})" for name in tests)
-        + f"; small minus large batch {show(rows['batch_fashion'])} and {show(rows['batch_mnist'])} "
-        f"percentage points. Printed entries of Table A1 that differ from the files or the published facts: "
+        f"ratio of the mean distances {show(rows['distance_ratio'])}; small minus large batch "
+        f"{show(rows['batch_fashion'])} and {show(rows['batch_mnist'])} percentage points. Printed entries of Table A1 that differ from the files or the published facts: "
         f"{rows['table_wrong'].value:.0f}. CIFAR is not trained on here."
     )
     batch = [rises(rows["batch_fashion"]), rises(rows["batch_mnist"])]
@@ -271,7 +272,7 @@ def other_data(rows: Rows, _: Parameters) -> Verdict:
         [
             within(rows["exponent_difference"], -EXPONENT, EXPONENT),
             every([rises(rows["swaps_fashion"]), rises(rows["swaps_mnist"])]),
-            every([denied(part) for part in tests.values()]) if tests else None,
+            within(rows["distance_ratio"], 1 / RATIO, RATIO),
             None if None in batch else batch[0] == batch[1],
             equals(rows["table_wrong"], 0),
         ],
@@ -413,24 +414,20 @@ EXAMPLES = {
     ),
     "other-datasets-alike": (
         synthetic(
-            **_test("modality"),
             **_BATCHES,
+            distance_ratio=(1.1, 1.0, 1.2),
             exponent_difference=(0.0, -0.1, 0.1),
             swaps_fashion=_UP,
             swaps_mnist=_UP,
-            modal_p_fashion=0.5,
-            modal_p_mnist=0.5,
             batch_fashion=_UP,
             table_wrong=0,
         ),
         synthetic(
-            **_test("modality"),
             **_BATCHES,
+            distance_ratio=(1.6, 1.5, 1.7),
             exponent_difference=(0.8, 0.6, 1.0),
             swaps_fashion=_DOWN,
             swaps_mnist=_UP,
-            modal_p_fashion=0.002,
-            modal_p_mnist=0.5,
             batch_fashion=_DOWN,
             table_wrong=2,
         ),
