@@ -264,7 +264,8 @@ def other_data(rows: Rows, _: Parameters) -> Verdict:
         f"{show(rows['exponent_mnist'])}, difference {show(rows['exponent_difference'])}; exponent of the "
         f"swap barrier in the number of swaps {show(rows['swaps_fashion'])} and {show(rows['swaps_mnist'])}; "
         f"ratio of the mean distances {show(rows['distance_ratio'])}; small minus large batch "
-        f"{show(rows['batch_fashion'])} and {show(rows['batch_mnist'])} percentage points. Printed entries of Table A1 that differ from the files or the published facts: "
+        f"{show(rows['batch_fashion'])} and {show(rows['batch_mnist'])} percentage points. "
+        f"Printed entries of Table A1 that differ from the files or the published facts: "
         f"{rows['table_wrong'].value:.0f}. CIFAR is not trained on here."
     )
     batch = [rises(rows["batch_fashion"]), rises(rows["batch_mnist"])]
