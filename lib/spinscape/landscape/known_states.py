@@ -1,14 +1,16 @@
 """States of models whose structure is known, as controls of every statistic that is used on networks.
 
 Cold and hot glasses, random-energy models of one and of two levels, planted clusters and independent vectors:
-each a list of sets of R states, one set per instance, in the form that networks have.
+each one set of R states per instance, in the form that networks have.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spinscape.glasses import overlap_models, random_energy, spherical_tempering
 from spinscape.glasses import sherrington_kirkpatrick as sk
@@ -40,9 +42,29 @@ SPHERICAL_COLD = 0.45
 """Temperature of the spherical glass, whose static transition is at 0.829."""
 
 
+@dataclass(frozen=True)
+class KnownStates:
+    """States of I instances of a model whose structure is known.
+
+    Attributes
+    ----------
+    kind
+        One of `KNOWN`.
+    overlaps
+        Cosines of all pairs of states, ``(I, R, R)``, ones on the diagonal.
+    """
+
+    kind: str
+    overlaps: NDArray[np.float64]
+
+    def pairs(self, instance: int = 0) -> Pairs:
+        """Return the pairs of one instance."""
+        return Pairs.from_overlaps(self.overlaps[instance])
+
+
 def known_states(
     kind: str, *, replicas: int = 60, instances: int = 10, spins: int = 64, sweeps: int = 400, seed: int = 0
-) -> list[Pairs]:
+) -> KnownStates:
     """Draw states of a model whose structure is known.
 
     Parameters
@@ -62,8 +84,7 @@ def known_states(
 
     Returns
     -------
-    list of Pairs
-        One per instance.
+    KnownStates
         Spins are turned over so that those of one instance point the same way, since a glass without a field
         has every state and its reverse; their overlaps are spread evenly over the step between two values
         that an overlap of spins can have.
@@ -98,7 +119,7 @@ def known_states(
     }
     if kind not in makers:
         raise ValueError(f"kind must be one of {', '.join(KNOWN)}, not {kind!r}")
-    return [Pairs.from_overlaps(q) for q in makers[kind]()]
+    return KnownStates(kind, np.asarray(makers[kind](), float))
 
 
 def _glass(which: int, replicas: int, instances: int, spins: int, sweeps: int, seed: int) -> np.ndarray:
