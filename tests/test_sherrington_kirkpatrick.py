@@ -24,7 +24,7 @@ from spinscape.glasses.sherrington_kirkpatrick import (
     sample_couplings,
     temper,
     thermal,
-)  # fmt: skip
+)
 from spinscape.landscape.pairs import Pairs
 
 COLD = (0.3, 0.6, 1.0, 2.0)
@@ -110,7 +110,7 @@ def test_tempering_gives_the_exact_averages(n: int) -> None:
     for name in ("energy", "q2"):
         off = getattr(found, name) - getattr(exact, name)
         error = getattr(found, f"{name}_error")
-        # Means over instances within four standard errors, and errors that are neither too small nor too large.
+        # Means over instances within four standard errors, and errors of the right size.
         assert (np.abs(off.mean(0)) < 4 * np.sqrt((error**2).mean(0) / len(j))).all()
         assert 0.8 < np.sqrt(((off / error) ** 2).mean()) < 1.35
     assert np.abs((found.distribution - exact.distribution).mean(0)).max() < 0.012
