@@ -32,9 +32,13 @@ class Independence:
     difference_p
         P values that the two are equal in the mean over instances, after Holm's correction, (T',).
     autocorrelation
-        Integrated autocorrelation time of q^2 in sweeps, (I, T').
+        Integrated autocorrelation time of q^2 between replicas in sweeps, (I, T'); states forget themselves
+        more slowly than that.
+    memory
+        Share of q^2 = 1 that a state keeps of the one before, ``(within - between) / (1 - between)`` of the
+        means over instances, at least 0, (T',); NaN with one state of each replica.
     effective
-        ``K min(1, spacing / (2 autocorrelation))``: how many independent states the K are worth, (I, T').
+        ``K (1 - memory) / (1 + memory)``: how many independent states the K are worth, (T',).
     walkers
         Number of different walkers, of all replicas, among the states, (I, T').
     """
@@ -45,6 +49,7 @@ class Independence:
     between: Floats
     difference_p: Floats
     autocorrelation: Floats
+    memory: Floats
     effective: Floats
     walkers: NDArray[np.int64]
 
@@ -72,11 +77,13 @@ def independence(result: Tempering) -> Independence:
     spacing = result.sweeps / moments
     levels = np.searchsorted(result.temperatures, result.kept)
     times = autocorrelation(result)[:, levels]
+    # At the lowest temperatures of small systems all states can be one, up to their sign.
+    memory = ((within - between).mean(0) / np.maximum(1 - between.mean(0), 1e-12)).clip(0, 1)
     names = result.walker * result.replicas + result.replica
     walkers = np.array([[len(np.unique(row)) for row in one] for one in names])
     return Independence(
         result.kept, spacing, within, between, nonzero(within - between), times,
-        len(result.replica) * np.minimum(1, spacing / (2 * times)), walkers,
+        memory, len(result.replica) * (1 - memory) / (1 + memory), walkers,
     )  # fmt: skip
 
 

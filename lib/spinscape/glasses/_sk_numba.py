@@ -152,8 +152,8 @@ def _turns(at, seen):
 
 @numba.njit(nogil=True, error_model="numpy")
 def _advance(
-    couplings, spins, fields, keys, beta, buffers, thresholds, level, at, seen, done, sweeps, counting, energy,
-    square, q2, counts, flips, swaps, trips,
+    couplings, spins, fields, keys, beta, buffers, thresholds, level, at, seen, done, sweeps, counting,
+    energy, square, q2, counts, flips, swaps, trips,
 ):  # fmt: skip
     instances, replicas, count, n = spins.shape
     for i in range(instances):

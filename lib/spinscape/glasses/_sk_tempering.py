@@ -100,7 +100,9 @@ class Tempering:
         The share of each value of q is spread evenly over the values nearer to it than to others.
         """
         cells = np.clip(self.support[0] + (2 * np.arange(self.n + 2) - 1) / self.n, -1, 1)
-        below = np.concatenate([np.zeros((*self.energy.shape, 1)), self.distribution.cumsum(-1)], -1)
+        below = np.concatenate(
+            [np.zeros((*self.distribution.shape[:-1], 1)), self.distribution.cumsum(-1)], -1
+        )
         edges = np.linspace(-1, 1, whole(bins, "bins", 1) + 1)
         cell = np.clip(np.searchsorted(cells, edges, side="right") - 1, 0, self.n)
         share = (edges - cells[cell]) / (cells[cell + 1] - cells[cell])

@@ -96,5 +96,6 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+        if value.numel():  # an empty tensor of wide elements cannot be viewed as bytes
+            digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
