@@ -256,7 +256,9 @@ def _climb(
 
 def _modes(weights: Floats, means: Floats, sds: Floats) -> int:
     """Count the maxima of a mixture's density on a fine grid."""
-    grid = np.unique(np.concatenate([m + s * np.linspace(-4, 4, 401) for m, s in zip(means, sds, strict=True)]))
+    grid = np.unique(
+        np.concatenate([m + s * np.linspace(-4, 4, 401) for m, s in zip(means, sds, strict=True)])
+    )
     y = (weights * stats.norm.pdf(grid[:, None], means, sds)).sum(1)
     rising = np.diff(y) > 0
     return int((rising[:-1] & ~rising[1:]).sum())
