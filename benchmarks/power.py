@@ -115,11 +115,16 @@ def main() -> None:
                 print(f"  power, {sizes} sizes, {took:.0f} s; strengths {table.strengths}; 80% from")
                 for kind, power, enough in zip(table.branching, table.power, table.enough, strict=True):
                     for v, verdict in enumerate(VERDICTS):
-                        print(f"    {kind!s:7} {verdict:10} {np.round(power[:, v], 2)}  {enough[v]:.2f}", flush=True)
+                        print(
+                            f"    {kind!s:7} {verdict:10} {np.round(power[:, v], 2)}  {enough[v]:.2f}",
+                            flush=True,
+                        )
         if "confounds" in given.what:
             for kind in CONFOUNDS:
                 q = cloud(r, given.draws, 11, kind=kind)
-                line = rates(Draws(q, np.tile(norms(r), (given.draws, 1))), given.nulls, pooled=False, how="same")
+                line = rates(
+                    Draws(q, np.tile(norms(r), (given.draws, 1))), given.nulls, pooled=False, how="same"
+                )
                 print(f"  {kind:32}: {line}", flush=True)
 
 

@@ -353,7 +353,7 @@ def _unnormalised(residual: Floats, seed: int, purpose: int) -> Floats:
 
 
 def _smooth(norms: Floats, rng: np.random.Generator) -> Floats:
-    """Normal norms of the data's mean and deviation, kept positive."""
+    """Draw normal norms of the data's mean and deviation, kept positive."""
     drawn = norms.mean() + norms.std(ddof=1) * rng.standard_normal(len(norms))
     return np.maximum(drawn, 0.05 * norms.mean())
 

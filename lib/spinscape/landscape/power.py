@@ -1,7 +1,7 @@
 """How often the verdicts of `structure` are wrong: false alarms on the null, and power on planted clusters.
 
-Everything is measured at the size of the data: as many states, with the data's norms, mean overlap, effects of
-single states and size of fluctuations.
+Everything is measured at the size of the data: as many states, with the data's norms, mean overlap, effects
+of single states and size of fluctuations.
 The strength of planted clusters is by how many standard deviations of an overlap the overlap of two states of
 one cluster is larger; every further level adds as much.
 """
@@ -25,7 +25,6 @@ from spinscape.landscape.structure import (
     LEVEL,
     MODALITY,
     STRUCTURE,
-    ladder_maxima,
     pvalue,
     statistics,
 )
@@ -130,7 +129,7 @@ def calibrate(
         raise ValueError(f"draws must be at least 10 and null_draws 49, not {draws} and {null_draws}")
     kinds = tuple(tuple(int(k) for k in kind) for kind in branching)
 
-    def alarms(kind: tuple[int, ...], strength: float, count: int) -> Floats:
+    def alarms(kind: tuple[int, ...], strength: float, count: int) -> NDArray[np.bool_]:
         sets = planted_sets(null, kind, strength, count, sizes=sizes, seed=seed)
         ps = pvalues(sets, null_draws, pooled=pooled, norms=norms, of=of, seed=seed)
         return np.stack([ps[verdict] for verdict in VERDICTS], 1) <= level
@@ -227,38 +226,35 @@ def pvalues(
 
 @dataclass(frozen=True)
 class _Compared:
-    """Statistics and ladders of some sets, and of the draws of the nulls they are compared with."""
+    """Statistics of some sets, and of the draws of the nulls they are compared with."""
 
     value: dict[str, Floats]
-    ladders: Floats
     symmetric: dict[str, Floats]
     rotated: dict[str, Floats]
-    reference: Floats
 
 
 def _with_nulls(sets: Draws, each: int, norms: str, of: str, seed: int, first: int) -> _Compared:
-    value, ladders = statistics(sets, of=of, names=SYMMETRIC + HIERARCHY)
-    symmetric, rotated, reference = [], [], []
+    value = statistics(sets, of=of, names=SYMMETRIC + HIERARCHY)[0]
+    symmetric, rotated = [], []
     for m, pairs in enumerate(sets.pairs()):
         null, start = fit(pairs), first + m * each
         some = draw(null, each, norms=norms, seed=seed, start=start)
         symmetric.append(statistics(some, of=of, names=SYMMETRIC)[0])
         some = draw(null, each, norms=norms, kind="rotated", seed=seed, start=start)
-        found, steps = statistics(some, of=of, names=HIERARCHY)
-        rotated.append(found)
-        reference.append(steps)
-    joined = [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in (symmetric, rotated)]
-    return _Compared(value, ladders, *joined, np.concatenate(reference))
+        rotated.append(statistics(some, of=of, names=HIERARCHY)[0])
+    joined = [
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for parts in (symmetric, rotated)
+    ]
+    return _Compared(value, *joined)
 
 
 def _verdicts(part: _Compared) -> dict[str, Floats]:
     """P value of each verdict, ``(M,)``."""
-    value = part.value | ladder_maxima(part.ladders, part.reference)
-    rotated = part.rotated | ladder_maxima(part.reference, part.reference)
     found = {}
     for verdict, group in GROUPS.items():
-        null = rotated if verdict == "hierarchy" else part.symmetric
-        ps = np.stack([pvalue(value[name], null[name]) for name in group], 1)
+        null = part.rotated if verdict == "hierarchy" else part.symmetric
+        ps = np.stack([pvalue(part.value[name], null[name]) for name in group], 1)
         found[verdict] = np.array([holm(row).min() for row in ps])
     return found
 
