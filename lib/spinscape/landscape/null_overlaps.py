@@ -305,8 +305,8 @@ def wishart(replicas: int, dimension: float, rng: np.random.Generator) -> Floats
     least R; below that from the vectors, of the next whole dimension.
     """
     t = gram(rng, replicas, dimension if dimension >= replicas else np.ceil(dimension))
-    t /= np.linalg.norm(t, axis=1, keepdims=True)
-    return np.sqrt(dimension) * (t @ t.T)
+    t /= np.sqrt((t**2).sum(1, keepdims=True))
+    return float(np.sqrt(dimension)) * (t @ t.T)
 
 
 def _spectrum(residual: Floats) -> Floats:
