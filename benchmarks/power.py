@@ -6,7 +6,7 @@
 `false`: shares of alarms on states without clusters, each set with its own fit and draws.
 `pooled`: the same where sets share the draws, as a chapter does.
 `power`: shares of alarms on planted clusters of rising strength.
-`confounds`: states that are no clusters but are not all alike either.
+`confounds`: states that are no clusters but are not all alike either; sets share the draws.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def main() -> None:
             for kind in CONFOUNDS:
                 q = cloud(r, given.draws, 11, kind=kind)
                 line = rates(
-                    Draws(q, np.tile(norms(r), (given.draws, 1))), given.nulls, pooled=False, how="same"
+                    Draws(q, np.tile(norms(r), (given.draws, 1))), given.nulls, pooled=True, how="same"
                 )
                 print(f"  {kind:32}: {line}", flush=True)
 

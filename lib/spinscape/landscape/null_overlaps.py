@@ -25,11 +25,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from spinscape.glasses.overlap_models import gram
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.steps import NULLS
+from spinscape.memory import available_bytes
 
 Floats = NDArray[np.float64]
 
@@ -223,15 +225,22 @@ def split(overlaps: Floats) -> Split:
 
 
 def _factors(residual: Floats, factors: int, sigma: float) -> tuple[Floats, float]:
-    """Variances of k directions, and the noise that is left, in turn until they agree."""
+    """Variances of k directions, and the noise that is left.
+
+    Principal factors: the diagonal, which the residuals lack, is filled in turn with what the directions make
+    of it. The eigenvalues are freed of what noise adds to them; those that noise alone has count as 0.
+    """
     r = len(residual)
-    largest = np.linalg.eigvalsh(residual)[::-1][:factors]
-    total = float((residual**2).sum())
-    strength = np.zeros(factors)
-    for _ in range(20):
-        inside = np.clip(largest**2 - 4 * r * sigma**2, 0, None)
-        strength = np.where(largest**2 > 4 * r * sigma**2, (largest + np.sqrt(inside)) / 2, 0)
-        sigma = float(np.sqrt(max(total - (strength**2).sum(), 0.1 * total) / (r * (r - 3))))
+    own = np.zeros(r)
+    for _ in range(30):
+        values, vectors = np.linalg.eigh(residual + np.diag(own))
+        values, vectors = values[::-1][:factors].clip(0), vectors[:, ::-1][:, :factors]
+        own = vectors**2 @ values
+    rest = residual - (vectors * values) @ vectors.T
+    np.fill_diagonal(rest, 0)
+    sigma = min(sigma, float(np.sqrt((rest**2).sum() / (r * (r - 3 - 2 * factors)))))
+    inside = values**2 - 4 * r * sigma**2
+    strength = np.where(inside > 0, (values + np.sqrt(inside.clip(0))) / 2, 0)
     return strength / r, sigma
 
 
@@ -267,12 +276,20 @@ def draw(
     ------
     ValueError
         If norms or kind are unknown, or draws are fewer than 1.
+    MemoryError
+        If the draws do not fit in memory; it tells how many do.
     """
     if norms not in NORMS or kind not in KINDS:
         raise ValueError(f"norms are one of {NORMS} and kinds one of {KINDS}, not {norms!r} and {kind!r}")
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
     r = null.replicas
+    each, there = 48 * r**2, available_bytes(torch.device("cpu"))
+    if each * draws > there:
+        raise MemoryError(
+            f"{draws} draws of {r} states take {each * draws / 2**30:.3g} GiB, more than there is: "
+            f"draws must be at most {int(there / each)}"
+        )
     length = 1 - null.overlap
     spectrum = _unnormalised(null.residual / length, seed, purpose) if kind == "rotated" else np.zeros(0)
     noise, a, n = np.empty((draws, r, r)), np.empty((draws, r)), np.empty((draws, r))
@@ -305,8 +322,8 @@ def wishart(replicas: int, dimension: float, rng: np.random.Generator) -> Floats
     least R; below that from the vectors, of the next whole dimension.
     """
     t = gram(rng, replicas, dimension if dimension >= replicas else np.ceil(dimension))
-    t /= np.linalg.norm(t, axis=1, keepdims=True)
-    return np.sqrt(dimension) * (t @ t.T)
+    t /= np.sqrt((t**2).sum(1, keepdims=True))
+    return float(np.sqrt(dimension)) * (t @ t.T)
 
 
 def _spectrum(residual: Floats) -> Floats:

@@ -8,18 +8,20 @@ one cluster is larger; every further level adds as much.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import stats
 
 from spinscape.glasses.overlap_models import planted
 from spinscape.landscape.null_overlaps import Draws, Null, draw, fit
 from spinscape.landscape.pairs import Pairs
-from spinscape.landscape.steps import PLANTS
+from spinscape.landscape.steps import GAUSSIANS, PLANTS, generator
 from spinscape.landscape.structure import (
     HIERARCHY,
     LEVEL,
@@ -28,6 +30,8 @@ from spinscape.landscape.structure import (
     pvalue,
     statistics,
 )
+from spinscape.landscape.symmetry import quotient_distances
+from spinscape.networks.ensemble import Ensemble
 from spinscape.progress import track
 from spinscape.statistics import holm
 
@@ -257,6 +261,103 @@ def _verdicts(part: _Compared) -> dict[str, Floats]:
         ps = np.stack([pvalue(part.value[name], null[name]) for name in group], 1)
         found[verdict] = np.array([holm(row).min() for row in ps])
     return found
+
+
+@dataclass(frozen=True)
+class NetworkAlarms:
+    """Alarms on networks with Gaussian weights, which have nothing to group.
+
+    Attributes
+    ----------
+    verdicts
+        V names.
+    pvalues
+        Of M sets of networks ``(M, V)``.
+    alarms
+        Share at the nominal level ``(V,)``.
+    interval
+        Clopper and Pearson's 95% intervals ``(V, 2)``.
+    overlap, sigma, effect, dimension
+        Of the null that was fitted to each set, ``(M,)``.
+    """
+
+    verdicts: tuple[str, ...]
+    pvalues: Floats
+    alarms: Floats
+    interval: Floats
+    overlap: Floats
+    sigma: Floats
+    effect: Floats
+    dimension: Floats
+
+
+def network_false_alarms(
+    ensemble: Ensemble,
+    *,
+    aligned: bool = True,
+    sets: int = 100,
+    null_draws: int = 199,
+    pooled: bool = True,
+    norms: str = "same",
+    of: str = "distances",
+    level: float = LEVEL,
+    seed: int = 0,
+) -> NetworkAlarms:
+    """Count alarms on Gaussian networks treated as the data are.
+
+    Overlaps of networks that were aligned pair by pair are largest values of many, and no inner products of
+    any vectors: whether the nulls hold for them is measured here.
+
+    Parameters
+    ----------
+    ensemble
+        R networks; each parameter keeps its norm in each network, and is Gaussian otherwise.
+    aligned
+        Whether distances are those after matching hidden units, pair by pair.
+    sets
+        M. The R (R - 1) / 2 pairs of each are matched.
+    null_draws, pooled, norms, of
+        As in `pvalues`.
+    level, seed
+        As in `calibrate`.
+    """
+    found = []
+    for m in track(range(sets), "Gaussian networks"):
+        nets = gaussian_networks(ensemble, seed=seed, which=m)
+        flat = nets.norms.cpu().numpy()
+        if aligned:
+            found.append(Pairs.from_distances(quotient_distances(nets).matched, flat))
+        else:
+            found.append(Pairs.from_vectors(nets.flat().double().cpu().numpy()))
+    drawn = Draws(np.stack([p.overlaps for p in found]), np.stack([p.norms for p in found]))
+    ps = pvalues(drawn, null_draws, pooled=pooled, norms=norms, of=of, seed=seed)
+    table = np.stack([ps[verdict] for verdict in VERDICTS], 1)
+    hits = (table <= level).sum(0)
+    nulls = [fit(one) for one in found]
+    return NetworkAlarms(
+        VERDICTS,
+        table,
+        hits / sets,
+        clopper_pearson(hits, sets),
+        *(
+            np.array([getattr(n, name) for n in nulls])
+            for name in ("overlap", "sigma", "effect", "dimension")
+        ),
+    )
+
+
+def gaussian_networks(ensemble: Ensemble, *, seed: int = 0, which: int = 0) -> Ensemble:
+    """Return networks with independent Gaussian parameters, each of the norm it has in the same network."""
+    params = {}
+    for name, value in ensemble.params.items():
+        rows = []
+        for r in range(ensemble.replicas):
+            g = generator(seed, GAUSSIANS, which, r, zlib.crc32(name.encode()))
+            x = torch.randn(value.shape[1:], generator=g, dtype=torch.float64)
+            x *= torch.linalg.vector_norm(value[r].double().cpu()) / torch.linalg.vector_norm(x)
+            rows.append(x.to(value))
+        params[name] = torch.stack(rows)
+    return Ensemble(ensemble.model, params, ensemble.buffers)
 
 
 def clopper_pearson(hits: Floats | int, trials: int, level: float = 0.95) -> Floats:

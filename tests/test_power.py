@@ -1,0 +1,122 @@
+"""Rates of alarm: intervals, thresholds, false alarms of the verdicts and their power."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from spinscape.glasses.overlap_models import replica_symmetric
+from spinscape.landscape.null_overlaps import Draws, fit
+from spinscape.landscape.pairs import Pairs
+from spinscape.landscape.power import (
+    VERDICTS,
+    _enough,
+    calibrate,
+    clopper_pearson,
+    gaussian_networks,
+    network_false_alarms,
+    planted_sets,
+    pvalues,
+)
+from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.models import mlp
+
+R = 30
+
+
+def data() -> Pairs:
+    q = replica_symmetric(R, dimension=2000, overlap=0.2, effect=0.01, seed=1)[0]
+    return Pairs.from_overlaps(q, np.repeat([8.0, 9.0, 10.0], R // 3))
+
+
+def test_intervals_are_those_of_scipy() -> None:
+    for hits in (0, 3, 20):
+        wanted = stats.binomtest(hits, 20).proportion_ci(method="exact")
+        np.testing.assert_allclose(clopper_pearson(hits, 20), wanted, atol=1e-12)
+
+
+def test_enough_is_where_power_stays() -> None:
+    x = np.array([1.0, 2.0, 3.0])
+    assert _enough(x, np.array([0.0, 0.6, 1.0])) == pytest.approx(2.5)
+    assert _enough(x, np.array([0.9, 0.7, 0.9])) == pytest.approx(2.5)
+    assert _enough(x, np.array([0.9, 0.9, 0.9])) == 1
+    assert np.isnan(_enough(x, np.array([0.9, 0.9, 0.7])))
+    assert np.isnan(_enough(x, np.full(3, np.nan)))
+
+
+def test_planted_sets_have_the_norms_mean_and_excess_asked_for() -> None:
+    null = fit(data())
+    none, some = (planted_sets(null, (3,), s, 40).overlaps for s in (0.0, 5.0))
+    upper = np.triu_indices(R, 1)
+    assert none[:, *upper].mean() == pytest.approx(null.overlap, abs=null.sigma)
+    # A third of the pairs, nearly, share a cluster.
+    share = 3 * 45 / 435
+    excess = some[:, *upper].mean() - none[:, *upper].mean()
+    assert excess == pytest.approx(5 * null.sigma * share, rel=0.1)
+    assert np.array_equal(planted_sets(null, (3,), 5.0, 2).overlaps, some[:2])
+
+
+def test_false_alarms_are_rare_and_power_is_high() -> None:
+    found = calibrate(data(), strengths=(1.0, 8.0), branching=((3,),), draws=24, null_draws=99)
+    assert found.verdicts == VERDICTS
+    # More than 10 of 120 at a rate of 0.02 happen once in 10,000.
+    assert (found.false_alarms <= 10 / 120).all()
+    assert found.power.shape == (1, 2, 3)
+    assert (found.power[0, 1] >= 0.8).all()
+    assert found.power[0, 0, 0] < 0.5
+    assert (found.power_interval[..., 0] <= found.power).all()
+    assert (found.power <= found.power_interval[..., 1]).all()
+    assert (found.enough <= 8).all()
+
+
+def test_strengths_that_no_vectors_have_are_left_out() -> None:
+    q = replica_symmetric(R, dimension=20, seed=1)[0]
+    found = calibrate(
+        Pairs.from_overlaps(q), strengths=(1.0, 9.0), branching=((2,),), draws=10, null_draws=49
+    )
+    assert np.isfinite(found.power[0, 0]).all()
+    assert np.isnan(found.power[0, 1]).all()
+
+
+def test_pooled_and_own_draws_tell_the_same() -> None:
+    null = fit(data())
+    sets = planted_sets(null, (2,), 3.0, 3)
+    both = [pvalues(sets, 99, pooled=pooled) for pooled in (False, True)]
+    for found in both:
+        assert (found["structure"] <= 0.02).all()
+        assert (found["hierarchy"] <= 0.02).all()
+    alone = pvalues(Draws(sets.overlaps[:1], sets.norms[:1]), 99)
+    assert all(alone[verdict][0] == both[0][verdict][0] for verdict in VERDICTS)
+
+
+def networks() -> Ensemble:
+    torch.manual_seed(0)
+    return Ensemble.from_modules([mlp([6, 5, 3]) for _ in range(12)])
+
+
+def test_gaussian_networks_keep_the_norm_of_every_parameter() -> None:
+    nets = networks()
+    found = gaussian_networks(nets, seed=1)
+    for name, value in nets.params.items():
+        torch.testing.assert_close(found.params[name].flatten(1).norm(dim=1), value.flatten(1).norm(dim=1))
+        assert not torch.equal(found.params[name], value)
+    again = gaussian_networks(nets[:3], seed=1)
+    assert all(torch.equal(again.params[name], found.params[name][:3]) for name in again.params)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_gaussian_networks_raise_few_alarms(aligned: bool) -> None:
+    found = network_false_alarms(networks(), aligned=aligned, sets=10, null_draws=99)
+    assert found.pvalues.shape == (10, 3)
+    # At a rate of 0.05, 5 of 10 happen once in 15,000.
+    assert (found.alarms < 0.5).all()
+    assert (found.overlap > 0.1).all() == aligned
+
+
+def test_what_is_no_calibration_is_refused() -> None:
+    with pytest.raises(ValueError, match="strengths"):
+        calibrate(data(), strengths=())
+    with pytest.raises(ValueError, match="null_draws"):
+        calibrate(data(), null_draws=10)
