@@ -46,6 +46,10 @@ class DataError(RuntimeError):
     """A data set is missing, or a file of it is not what was published."""
 
 
+class MissingDataError(DataError):
+    """No place holds any file of a data set."""
+
+
 @dataclass(frozen=True)
 class Found:
     """Checked files of a data set by name: decompressed ``content``, ``md5`` on disk and ``paths``."""
@@ -114,7 +118,7 @@ def find(specification: Specification, root: str | Path | None, download: bool) 
         looked.append(f"{source}: nothing in {folder}")
     if not download:
         looked.append("download: not allowed by download=False")
-        raise DataError(_nothing(specification, looked))
+        raise MissingDataError(_nothing(specification, looked))
     folder = places[-1][1]
     for file in specification.files:
         if _held(folder / file.name):
@@ -241,7 +245,7 @@ def _fetch(file: RemoteFile, specification: Specification, folder: Path, looked:
                     return
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from None
-    raise DataError(_nothing(specification, failures))
+    raise MissingDataError(_nothing(specification, failures))
 
 
 def _retrieve(address: str, file: RemoteFile, folder: Path, limit: int) -> Path:
