@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinscape.networks._files import MissingDataError
-from spinscape.networks.datasets import Dataset, load
+from spinscape.networks.datasets import DataError, Dataset, load
 from spinscape.networks.registry import Specification, specification
 
 TITLES = {
@@ -128,7 +127,9 @@ def misprints(row: Row) -> dict[str, tuple[str, str]]:
 def _row(wanted: Specification, root: str | Path | None) -> Row:
     try:
         data = load(wanted.name, root=root, download=False)
-    except MissingDataError:
+    except DataError as error:
+        if not error.missing:
+            raise
         return Row(wanted.name, *wanted.counts, wanted.shape, wanted.targets, counted=False)
     return Row(wanted.name, len(data.x_train), len(data.x_test), data.shape, _classes(data), counted=True)
 
