@@ -1,5 +1,5 @@
 # make book [PROFILE=quick]   set up, run every chapter, build the site
-# make test                   set up, run all tests
+# make test [PROCESSES=2]     set up, run all tests on so many processes; 0 for none beside pytest's own
 # make help                   the other targets
 #
 # Versions come from requirements.lock. PyPI's torch for Linux carries CUDA; the smaller build for
