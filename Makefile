@@ -1,11 +1,12 @@
 # make book [PROFILE=quick]   set up, run every chapter, build the site
-# make test                   set up, run all tests
+# make test [PROCESSES=2]     set up, run all tests on so many processes; 0 for none beside pytest's own
 # make help                   the other targets
 #
 # Versions come from requirements.lock. PyPI's torch for Linux carries CUDA; the smaller build for
 # CPUs comes from PyTorch's own index, which PIP_EXTRA_INDEX_URL can add.
 
 PROFILE ?= quick
+PROCESSES ?= 2
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
@@ -20,8 +21,9 @@ PYTHON ?= $(FOUND)
 book: $(STAMP)  ## Run every chapter at PROFILE and build _build/PROFILE/html
 	@$(BIN)/spinscape build --profile $(PROFILE)
 
-test: $(STAMP)  ## Run all tests; TESTS= narrows them down
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+# A file's tests share what they set up, so a file is never divided; tests/conftest.py says the order.
+test: $(STAMP)  ## Run all tests on PROCESSES (2); TESTS= narrows them down
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 install: $(STAMP)  ## Set up .venv only
 

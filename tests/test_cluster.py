@@ -154,7 +154,7 @@ def test_stopping_ends_what_jobs_have_started(cluster):
 
 
 def wait_for(condition) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         if condition():
             return
         time.sleep(0.1)

@@ -449,8 +449,8 @@ def test_download_tries_the_mirrors_and_fills_the_cache(mirrors, places):
 )
 @pytest.mark.timeout(60)
 def test_a_bad_mirror_leaves_nothing_and_a_good_one_helps(mirrors, places, monkeypatch, way, says):
-    monkeypatch.setattr(_files, "TIMEOUT", 0.5)
-    monkeypatch.setattr(_files, "PATIENCE", 0.5)
+    monkeypatch.setattr(_files, "TIMEOUT", 1.0)
+    monkeypatch.setattr(_files, "PATIENCE", 1.0)
     monkeypatch.setitem(_files.LARGEST, "idx", 2**20)
     first, second = mirrors
     names = list(first.files)

@@ -15,6 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from conftest import LONGEST
 from toybook import REPOSITORY
 
 LINES = [
@@ -124,6 +125,11 @@ def test_help_lists_the_targets():
     assert run.returncode == 0
     for target in ("book", "test", "lock", "lint", "clean"):
         assert re.search(rf"^{target} +\w", run.stdout, flags=re.MULTILINE)
+
+
+def test_files_that_are_begun_first_are_there():
+    assert [name for name in LONGEST if not (REPOSITORY / "tests" / f"{name}.py").is_file()] == []
+    assert len(set(LONGEST)) == len(LONGEST)
 
 
 def test_environment_only_writes_the_file_that_is_there(tmp_path):

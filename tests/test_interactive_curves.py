@@ -250,7 +250,6 @@ def shown(tab: Tab, true: np.ndarray, k: int = 0) -> None:
         && wanted.every((line, i) => line.every((v, j) => v === null ? found[i][j] === null
         : found[i][j] !== null && Math.abs(found[i][j] - v) < near)); }}""",
         arg=[k, wanted, 1e-3 * size],
-        timeout=10_000,
     )
 
 

@@ -328,7 +328,7 @@ def text_of(path: Path) -> str:
 
 
 def wait_for(condition) -> None:
-    for _ in range(600):
+    for _ in range(1200):
         if condition():
             return
         time.sleep(0.1)

@@ -188,7 +188,6 @@ time.sleep(120)
 """
 
 
-@pytest.mark.timeout(180)
 def asked(question, *words) -> list:
     """Ask a process something; the other chapter may end meanwhile, and then there is nothing."""
     try:
@@ -197,6 +196,7 @@ def asked(question, *words) -> list:
         return []
 
 
+@pytest.mark.timeout(180)
 def test_a_running_chapter_listens_on_no_network(tmp_path, temporary):
     """Look at the sockets of every process of a build while a cell runs."""
     layout = make_book(tmp_path / "book")

@@ -43,7 +43,17 @@ _AS_IT_IS = {"Accept-Encoding": "identity"}
 
 
 class DataError(RuntimeError):
-    """A data set is missing, or a file of it is not what was published."""
+    """A data set is missing, or a file of it is not what was published.
+
+    Attributes
+    ----------
+    missing
+        Whether no place holds any file of the data set.
+    """
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ def find(specification: Specification, root: str | Path | None, download: bool) 
         looked.append(f"{source}: nothing in {folder}")
     if not download:
         looked.append("download: not allowed by download=False")
-        raise DataError(_nothing(specification, looked))
+        raise DataError(_nothing(specification, looked), missing=True)
     folder = places[-1][1]
     for file in specification.files:
         if _held(folder / file.name):
@@ -241,7 +251,7 @@ def _fetch(file: RemoteFile, specification: Specification, folder: Path, looked:
                     return
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from None
-    raise DataError(_nothing(specification, failures))
+    raise DataError(_nothing(specification, failures), missing=True)
 
 
 def _retrieve(address: str, file: RemoteFile, folder: Path, limit: int) -> Path:

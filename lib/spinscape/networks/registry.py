@@ -51,6 +51,12 @@ class Specification:
         Addresses that the file name is appended to, tried in turn.
     classes
         Names of the classes; empty where they are read from the files or the task is regression.
+    counts
+        Training and test samples, as published (the bundled sets: as split here).
+    shape
+        Shape of one input as it is loaded, such as ``(3, 32, 32)``.
+    targets
+        Number of classes, or of targets of a regression.
     """
 
     name: str
@@ -58,6 +64,9 @@ class Specification:
     files: tuple[RemoteFile, ...] = ()
     mirrors: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    counts: tuple[int, int] = (0, 0)
+    shape: tuple[int, ...] = ()
+    targets: int = 0
 
 
 _IDX = (
@@ -89,6 +98,9 @@ MNIST = Specification(
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
     _DIGITS,
+    (60_000, 10_000),
+    (1, 28, 28),
+    10,
 )
 
 FASHION_MNIST = Specification(
@@ -126,6 +138,9 @@ FASHION_MNIST = Specification(
         "Bag",
         "Ankle boot",
     ),
+    (60_000, 10_000),
+    (1, 28, 28),
+    10,
 )
 
 CIFAR10 = Specification(
@@ -133,6 +148,9 @@ CIFAR10 = Specification(
     "cifar",
     (RemoteFile("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
     ("https://www.cs.toronto.edu/~kriz/",),
+    counts=(50_000, 10_000),
+    shape=(3, 32, 32),
+    targets=10,
 )
 
 CIFAR100 = Specification(
@@ -140,13 +158,16 @@ CIFAR100 = Specification(
     "cifar",
     (RemoteFile("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8"),),
     ("https://www.cs.toronto.edu/~kriz/",),
+    counts=(50_000, 10_000),
+    shape=(3, 32, 32),
+    targets=100,
 )
 
 SPECIFICATIONS: dict[str, Specification] = {
     specification.name: specification
     for specification in (
-        Specification("digits", "bundled", classes=_DIGITS),
-        Specification("linnerud", "bundled"),
+        Specification("digits", "bundled", classes=_DIGITS, counts=(1437, 360), shape=(1, 8, 8), targets=10),
+        Specification("linnerud", "bundled", counts=(15, 5), shape=(3,), targets=3),
         MNIST,
         FASHION_MNIST,
         CIFAR10,
