@@ -29,6 +29,19 @@ KNOWN = (INDEPENDENT, HOT, PLANTED, SPHERICAL, ONE, TWO, COLD)
 STRUCTURED = (PLANTED, SPHERICAL, ONE, TWO, COLD)
 """Those with clusters."""
 
+GATES = {
+    COLD: "seen_cold_glass",
+    ONE: "seen_one_level",
+    TWO: "seen_two_levels",
+    PLANTED: "seen_planted_clusters",
+    HOT: "silent_hot_glass",
+    INDEPENDENT: "silent_independent_vectors",
+}
+"""Models in which the test of hierarchy has to find something, or nothing, and the names of that share.
+
+The cold glass with p = 3 has a single state in many instances as small as these, and is shown beside.
+"""
+
 DIMENSION = 512
 """Of the vectors of independent, planted and random-energy states."""
 

@@ -50,6 +50,14 @@ class Share:
     low: float
     high: float
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends."""
+        return self.low, self.high
+
+    def __float__(self) -> float:
+        return self.value
+
 
 @dataclass(frozen=True)
 class NormMixture:

@@ -121,6 +121,11 @@ class Observables:
         return self.barrier[:, -1] / self.barrier[:, 0]
 
     @property
+    def swap_exponent(self) -> Floats:
+        """Power of the number of swaps with which the barrier grows from the fewest to the most, ``(R,)``."""
+        return np.log(self.swap_ratio) / np.log(self.swaps[-1] / self.swaps[0])
+
+    @property
     def batch_gain(self) -> Floats:
         """Test accuracy with small batches minus that with large ones from the same start, ``(R,)``."""
         return self.small.test_accuracy - self.large.test_accuracy

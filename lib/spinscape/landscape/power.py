@@ -23,6 +23,7 @@ from spinscape.landscape.null_overlaps import Draws, Null, draw, fit
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.steps import GAUSSIANS, PLANTS, generator
 from spinscape.landscape.structure import (
+    BLOCKS,
     HIERARCHY,
     LEVEL,
     MODALITY,
@@ -33,13 +34,16 @@ from spinscape.landscape.structure import (
 from spinscape.landscape.symmetry import quotient_distances
 from spinscape.networks.ensemble import Ensemble
 from spinscape.progress import track
-from spinscape.statistics import holm
+from spinscape.statistics import Estimate, holm
 
 Floats = NDArray[np.float64]
 
-VERDICTS = ("modality", "structure", "hierarchy")
-GROUPS = {"modality": MODALITY, "structure": STRUCTURE, "hierarchy": HIERARCHY}
-SYMMETRIC = MODALITY + STRUCTURE
+VERDICTS = ("modality", "blocks", "structure", "hierarchy")
+GROUPS = {"modality": MODALITY, "blocks": BLOCKS, "structure": STRUCTURE, "hierarchy": HIERARCHY}
+ENOUGH = 0.8
+"""Power that is asked for."""
+
+SYMMETRIC = MODALITY + BLOCKS + STRUCTURE
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,40 @@ class Calibration:
     draws: int
     level: float
     replicas: int
+
+    def measurements(self, *verdicts: str, kind: int = 0) -> dict[str, Estimate | float]:
+        """Return rates under the names ``alarms_``, ``power_`` and ``strength_`` and the verdict.
+
+        Parameters
+        ----------
+        *verdicts
+            Some of `verdicts`.
+        kind
+            Which of the planted kinds.
+
+        Returns
+        -------
+        dict
+            The strength is the least measured one from which on the whole interval of the power is above 80%,
+            the power that at it; without one, those of the largest strength.
+        """
+        found: dict[str, Estimate | float] = {}
+        for verdict in verdicts:
+            v = self.verdicts.index(verdict)
+            good = self.power_interval[kind, :, v, 0] >= ENOUGH
+            known = np.flatnonzero(np.isfinite(self.power[kind, :, v]))
+            s = next(
+                (int(s) for s in known if good[s:][np.isfinite(self.power[kind, s:, v])].all()),
+                int(known[-1]),
+            )
+            found[f"alarms_{verdict}"] = _estimate(
+                self.false_alarms[v], self.false_alarms_interval[v], 5 * self.draws
+            )
+            found[f"power_{verdict}"] = _estimate(
+                self.power[kind, s, v], self.power_interval[kind, s, v], self.draws
+            )
+            found[f"strength_{verdict}"] = float(self.strengths[s])
+        return found
 
 
 def calibrate(
@@ -360,6 +398,10 @@ def gaussian_networks(ensemble: Ensemble, *, seed: int = 0, which: int = 0) -> E
     return Ensemble(ensemble.model, params, ensemble.buffers)
 
 
+def _estimate(value: float, ends: Floats, count: int) -> Estimate:
+    return Estimate(np.array(value), np.array(ends[0]), np.array(ends[1]), np.array(count), 0.95)
+
+
 def clopper_pearson(hits: Floats | int, trials: int, level: float = 0.95) -> Floats:
     """Exact interval of a share, ``(..., 2)``."""
     k = np.asarray(hits, float)
@@ -369,7 +411,7 @@ def clopper_pearson(hits: Floats | int, trials: int, level: float = 0.95) -> Flo
     return np.stack([low, high], -1)
 
 
-def _enough(strengths: Floats, power: Floats, wanted: float = 0.8) -> float:
+def _enough(strengths: Floats, power: Floats, wanted: float = ENOUGH) -> float:
     """Return the least strength from which on power is as wanted, NaN where none is."""
     order = np.argsort(strengths)
     x, y = strengths[order], power[order]

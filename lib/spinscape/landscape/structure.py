@@ -6,6 +6,10 @@ Three questions, each with a verdict of its own, decided on planted states befor
     Is the histogram of distances (or overlaps) more multi-modal than that of states that are all alike?
     By the dip, against the symmetric null. With ``norms="same"`` the null has the data's own norms, and only
     what norms do not explain counts.
+`BLOCKS`
+    Does the tree of the distances as they are look grouped? By its cophenetic correlation, the largest fall
+    of its heights and the ultrametricity of triples, against the symmetric null.
+    With smooth norms it also sees groups of norms; continuous directions it sees in any case.
 `STRUCTURE`
     Are states anything but all alike? By the largest eigenvalue of the residual overlaps against the
     symmetric null, which also sees continuous directions.
@@ -15,8 +19,7 @@ Three questions, each with a verdict of its own, decided on planted states befor
 
 Residual overlaps are overlaps without their mean and without the effects of single states, so that norms and
 the time of training of single states are no clusters.
-The other statistics are reported beside: the cophenetic correlation of Ward's tree, the largest fall of its
-heights and the ultrametricity of triples, each of the distances as they are, as the source has them.
+The other statistics are reported beside.
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ correlation of Ward's tree; the most that 2 to `MOST` clusters explain of all re
 leading eigenvectors (index), in standard deviations of the null; and minus the mean K of triples.
 """
 
+BLOCKS = ("cophenetic", "jump", "triples")
 MODALITY = ("dip",)
 STRUCTURE = ("eigenvalue",)
 HIERARCHY = ("split",)
@@ -99,7 +103,7 @@ class Structure:
         The same of B draws of either null, ``(S, B)``; NaN where the statistic is not compared with it.
     symmetric_p, rotated_p
         One-sided p values ``(1 + # >= value) / (1 + B)``, ``(S,)``; NaN likewise.
-    modality_p, structure_p, hierarchy_p
+    modality_p, blocks_p, structure_p, hierarchy_p
         P value of each verdict, the least of its statistics by Holm.
     mixture
         Of the distances or overlaps.
@@ -118,6 +122,7 @@ class Structure:
     symmetric_p: Floats
     rotated_p: Floats
     modality_p: float
+    blocks_p: float
     structure_p: float
     hierarchy_p: float
     mixture: Mixture
@@ -213,9 +218,9 @@ def structure(
             shown = observed
     ps[1][names.index("eigenvalue")] = np.nan
     at = {name: i for i, name in enumerate(names)}
-    modality, beyond, hierarchy = (
+    modality, blocks, beyond, hierarchy = (
         float(holm([p[at[name]] for name in group]).min())
-        for p, group in ((ps[0], MODALITY), (ps[0], STRUCTURE), (ps[1], HIERARCHY))
+        for p, group in ((ps[0], MODALITY), (ps[0], BLOCKS), (ps[0], STRUCTURE), (ps[1], HIERARCHY))
     )
     return Structure(
         names=names,
@@ -225,6 +230,7 @@ def structure(
         symmetric_p=ps[0],
         rotated_p=ps[1],
         modality_p=modality,
+        blocks_p=blocks,
         structure_p=beyond,
         hierarchy_p=hierarchy,
         mixture=mixed,

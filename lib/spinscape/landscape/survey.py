@@ -79,8 +79,7 @@ def survey(overlaps: ArrayLike, *, draws: int = 99, mixture_draws: int = 0, seed
         modes = one.mixture.modes
         level = 0 if not (one.multimodal or one.clustered) else 2 if modes > 2 else 1
         rows.append((one.modality_p, one.hierarchy_p, value / symmetric.mean(), modes, level))
-    modality, hierarchy, triples, modes, levels = (np.array(column) for column in zip(*rows, strict=True))
-    return Survey(modality, hierarchy, triples, modes, levels)
+    return Survey(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def share(hits: ArrayLike) -> Estimate:

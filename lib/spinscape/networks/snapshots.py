@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,65 @@ def near_best(history: History, margin: float = 0.01) -> NDArray[np.float64]:
     best = known.max(0)
     first = (known >= best - margin).argmax(0) + 1.0
     return np.where(np.isfinite(best), first, np.nan)
+
+
+def gap_to_best(history: History, epoch: int) -> NDArray[np.float64]:
+    """Return how far the test accuracy after an epoch is below the network's own best of the whole run.
+
+    Parameters
+    ----------
+    history
+        Curves of R networks with test accuracies.
+    epoch
+        Counted from 1.
+
+    Returns
+    -------
+    ndarray
+        Shares of the test samples, float64 ``(R,)``; NaN for a network without test accuracies.
+
+    Raises
+    ------
+    ValueError
+        If the run has no such epoch.
+    """
+    if not 1 <= epoch <= len(history.test_accuracy):
+        raise ValueError(f"epoch must lie in 1 to {len(history.test_accuracy)}, not {epoch}")
+    known = np.nan_to_num(history.test_accuracy, nan=-np.inf)
+    best = known.max(0)
+    return np.where(np.isfinite(best), best - history.test_accuracy[epoch - 1], np.nan)
+
+
+def loss_at_distance(course: Course, distance: float) -> NDArray[np.float64]:
+    """Return each network's training loss in the first epoch at whose end the mean distance is that large.
+
+    Parameters
+    ----------
+    course
+        Of R networks.
+    distance
+        Mean Euclidean distance between them.
+
+    Returns
+    -------
+    ndarray
+        float64 ``(R,)``; NaN if the mean distance never gets there.
+    """
+    passed = np.flatnonzero(np.nan_to_num(course.distance_mean, nan=-np.inf) >= distance)
+    loss = course.history.train_loss
+    return loss[passed[0]].copy() if len(passed) else np.full(loss.shape[1], np.nan)
+
+
+def glorot_distance(widths: Sequence[int]) -> float:
+    """Return the root mean square distance of two networks with Glorot-uniform weights and zero biases.
+
+    Parameters
+    ----------
+    widths
+        Units of each layer, inputs and outputs included.
+    """
+    layers = pairwise(widths)
+    return float(np.sqrt(sum(4 * before * after / (before + after) for before, after in layers)))
 
 
 def fluctuation(
