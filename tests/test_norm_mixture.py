@@ -100,7 +100,7 @@ def test_groups_that_differ_in_overlap_and_not_in_norm() -> None:
 
 
 def test_false_alarms_of_the_mixture() -> None:
-    """40 sets of 20 states whose distances follow the mixture: at most 6 p values of 5%, but for 1 in 100 suites."""
+    """40 sets of 20 states that follow the mixture: at most 6 p values of 5% (more: 1 time in 100)."""
     low = 0
     for seed in range(40):
         pairs, stop = planted(20, squares=(100, 101, 102), noise=0.3, dimension=500, seed=100 + seed)
