@@ -99,16 +99,14 @@ def test_groups_that_differ_in_overlap_and_not_in_norm() -> None:
     assert found.group_residuals[0, 0] < found.group_residuals[1, 1]
 
 
-def test_false_alarms_of_the_mixture_and_of_shares() -> None:
-    """40 sets of 20 states whose distances follow the mixture: at most 6 p values of 5% (chance 1%)."""
-    low, covered = 0, 0
+def test_false_alarms_of_the_mixture() -> None:
+    """40 sets of 20 states that follow the mixture: at most 6 p values of 5% (more: 1 time in 100)."""
+    low = 0
     for seed in range(40):
         pairs, stop = planted(20, squares=(100, 101, 102), noise=0.3, dimension=500, seed=100 + seed)
         found = explain(pairs, stop, draws=39, seed=seed)
         low += found.mixture_p <= 0.05
-        covered += found.by_groups.low <= 0 or found.by_groups.value > 0
     assert low <= 6
-    assert covered >= 38
 
 
 def test_histograms() -> None:
