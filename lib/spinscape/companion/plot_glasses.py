@@ -177,7 +177,7 @@ def power_curves(axes: Sequence[Axes], rates: Calibration, verdicts: Sequence[st
 
 
 def spread_against_size(axes: Axes, sizes: Sequence[int], curves: Mapping[str, Sequence[Estimate]]) -> None:
-    """Draw estimates against a size on logarithmic axes, with the power -1/2 as a dotted line from each start."""
+    """Draw estimates against a size on logarithmic axes; dotted, the power -1/2 from each start."""
     x = np.asarray(sizes, float)
     for (name, row), colour in zip(curves.items(), plotting.colours(len(curves)), strict=True):
         value, low, high = (

@@ -133,6 +133,30 @@ def train_until(
     return Course(at_target, at_end, watch.stop, watch.norms, measured, mean, sd)
 
 
+def usable(course: Course, least: int = 12) -> NDArray[np.int64]:
+    """Return which networks reached the target.
+
+    Parameters
+    ----------
+    course
+        Of R networks.
+    least
+        How many are needed.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer; it says how many did.
+    """
+    rows = np.flatnonzero(course.reached)
+    if len(rows) < least:
+        raise ValueError(
+            f"{len(rows)} of {len(course.reached)} networks reached the training loss in "
+            f"{len(course.norms)} epochs, and {least} are needed: raise target_loss or target_epochs"
+        )
+    return rows
+
+
 def near_best(history: History, margin: float = 0.01) -> NDArray[np.float64]:
     """Return the first epoch whose test accuracy is within a margin of the network's own best.
 

@@ -196,9 +196,9 @@ def sgd(rows: Rows, _: Parameters) -> Verdict:
 
 def hierarchy(rows: Rows, _: Parameters) -> Verdict:
     """Blocks beyond a null in wide nets, none in narrow ones, and cophenetic blocks in both."""
-    tests = {int(m): found(row, rows, "blocks") for m, row in starting(rows, "blocks_p_").items()}
+    tests = {m: found(row, rows, "blocks") for m, row in starting(rows, "blocks_p_").items()}
     words = "; ".join(
-        f"M = {m}: p of no structure {rows[f'blocks_p_{m}'].value:.2g}, given the norms "
+        f"{m.replace('_', ', M = ')}: p of no structure {rows[f'blocks_p_{m}'].value:.2g}, given the norms "
         f"{rows[f'given_norms_p_{m}'].value:.2g}; blocks explain {show(rows[f'euclidean_{m}'])} of the "
         f"Euclidean and {show(rows[f'cophenetic_{m}'])} of the cophenetic matrix"
         for m in tests
@@ -207,8 +207,8 @@ def hierarchy(rows: Rows, _: Parameters) -> Verdict:
         f"{words}. Of the null's cophenetic matrices they explain {show(rows['cophenetic_null'])}. "
         f"{calibrated(rows, 'blocks')}."
     )
-    wide = some([part for m, part in tests.items() if m >= WIDE])
-    narrow = [denied(part) for m, part in tests.items() if m <= NARROW]
+    wide = some([part for m, part in tests.items() if width(m) >= WIDE])
+    narrow = [denied(part) for m, part in tests.items() if width(m) <= NARROW]
     cophenetic = every([above(row, BLOCKY) for row in starting(rows, "cophenetic_").values()])
     return combine([wide, every(narrow) if narrow else None, cophenetic], said)
 
@@ -329,7 +329,7 @@ def _test(name: str) -> dict[str, tuple[float, float, float] | float]:
 
 
 def _distances(p_narrow: float, p_wide: float) -> dict[str, Measurement]:
-    names = {"fixed_64": p_narrow, "fixed_256": p_narrow, "target_512": p_wide}
+    names = {"fixed_64": p_narrow, "fixed_256": p_narrow, "stopped_512": p_wide}
     return synthetic(
         **_test("modality"),
         **{f"modal_p_{name}": p for name, p in names.items()},
@@ -343,14 +343,14 @@ def _distances(p_narrow: float, p_wide: float) -> dict[str, Measurement]:
 def _hierarchy(p_narrow: float, p_wide: float, blocks: float) -> dict[str, Measurement]:
     return synthetic(
         **_test("blocks"),
-        blocks_p_64=p_narrow,
-        blocks_p_512=p_wide,
-        given_norms_p_64=0.5,
-        given_norms_p_512=0.5,
-        euclidean_64=(0.1, 0.05, 0.15),
-        euclidean_512=(0.5, 0.4, 0.6),
-        cophenetic_64=(blocks, blocks - 0.05, blocks + 0.05),
-        cophenetic_512=(blocks, blocks - 0.05, blocks + 0.05),
+        blocks_p_fixed_64=p_narrow,
+        blocks_p_stopped_512=p_wide,
+        given_norms_p_fixed_64=0.5,
+        given_norms_p_stopped_512=0.5,
+        euclidean_fixed_64=(0.1, 0.05, 0.15),
+        euclidean_stopped_512=(0.5, 0.4, 0.6),
+        cophenetic_fixed_64=(blocks, blocks - 0.05, blocks + 0.05),
+        cophenetic_stopped_512=(blocks, blocks - 0.05, blocks + 0.05),
         cophenetic_null=(blocks, blocks - 0.05, blocks + 0.05),
     )
 
