@@ -11,9 +11,9 @@ from small import network
 from spinscape.networks.ensemble import Ensemble
 
 LONGEST = (
-    "test_campaign", "test_site", "test_pipeline", "test_sweep", "test_slurm", "test_chapters",
-    "test_interactive_curves", "test_cluster", "test_interactive", "test_papermill", "test_environment",
-    "test_style", "test_kubernetes", "test_staging",
+    "test_campaign", "test_site", "test_pipeline", "test_sweep", "test_slurm", "test_memo",
+    "test_papermill", "test_interactive", "test_interactive_curves", "test_cluster", "test_cli",
+    "test_descent", "test_normal_form", "test_kubernetes",
 )  # fmt: skip
 """Files that take longest: they are begun first, so that no process is left with one of them at the end."""
 
