@@ -1,9 +1,9 @@
 """Norms and distances of wide networks on MNIST at the source's size: what loss spikes of Adam do to them.
 
-Networks 784-1024-10 (Liao et al. 2024, Figure 4) from Glorot-uniform weights, Adam with its usual step size and
-batches of 256 on all 60,000 images.
-Weights are kept after some epochs; norms, training losses and overlaps of all pairs go into one JSON file, which
-the chapter on clustering shows.
+Networks 784-1024-10 (Liao et al. 2024, Figure 4) from Glorot-uniform weights, Adam with its usual step size
+and batches of 256 on all 60,000 images.
+Weights are kept after some epochs; norms, training losses and overlaps of all pairs go into one JSON file,
+which the chapter on clustering shows.
 A network takes about three seconds per epoch on one core.
 Groups of networks are kept aside as they are done, so that an interrupted run goes on.
 
@@ -70,7 +70,8 @@ def main() -> None:
     whole = {name: np.concatenate([group[name] for group in groups], -1) for name in ("norms", "loss")}
     summary = {
         "width": WIDTH, "batch": BATCH, "images": 60000, "optimiser": "adam", "learning_rate": 1e-3,
-        "norms": whole["norms"].round(4).tolist(), "loss": [[float(f"{x:.4g}") for x in row] for row in whole["loss"]],
+        "norms": whole["norms"].round(4).tolist(),
+        "loss": [[float(f"{x:.4g}") for x in row] for row in whole["loss"]],
         "overlaps": {},
     }  # fmt: skip
     for epoch in KEPT:

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinscape import progress
+from spinscape.landscape.modality import mixtures
+from spinscape.landscape.null_overlaps import Draws, draw, fit
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import clopper_pearson
-from spinscape.landscape.structure import LEVEL, structure
-from spinscape.statistics import Estimate
+from spinscape.landscape.structure import HIERARCHY, LEVEL, MODALITY, pvalue, statistics
+from spinscape.statistics import Estimate, holm
 
 Floats = NDArray[np.float64]
 
@@ -53,15 +55,15 @@ class Survey:
         return share(self.levels == levels)
 
 
-def survey(overlaps: ArrayLike, *, draws: int = 99, mixture_draws: int = 0, seed: int = 0) -> Survey:
+def survey(overlaps: ArrayLike, *, draws: int = 99, seed: int = 0) -> Survey:
     """Run the statistics on the overlaps of every set.
 
     Parameters
     ----------
     overlaps
         Cosines of the pairs of R states, ``(I, R, R)``.
-    draws, mixture_draws, seed
-        As in `structure`; set i has the seed of the survey plus i.
+    draws, seed
+        As in `structure`, with the same p values; set i has the seed of the survey plus i.
 
     Raises
     ------
@@ -71,14 +73,21 @@ def survey(overlaps: ArrayLike, *, draws: int = 99, mixture_draws: int = 0, seed
     sets = np.asarray(overlaps, float)
     if sets.ndim != 3 or not len(sets):
         raise ValueError(f"overlaps must be (I, R, R) with at least one set, not {sets.shape}")
+    columns, seeds = np.triu_indices(sets.shape[1], 1), range(seed, seed + len(sets))
+    modes = [one.modes for one in mixtures(sets[:, *columns], most=5, bins=200, steps=100)]
     rows = []
-    for i, q in enumerate(progress.track(sets, "survey")):
-        pairs = Pairs.from_overlaps(q)
-        one = structure(pairs, of="overlaps", draws=draws, mixture_draws=mixture_draws, seed=seed + i)
-        value, symmetric, _ = one.row("triples")
-        modes = one.mixture.modes
-        level = 0 if not (one.multimodal or one.clustered) else 2 if modes > 2 else 1
-        rows.append((one.modality_p, one.hierarchy_p, value / symmetric.mean(), modes, level))
+    for number, q, found in zip(seeds, progress.track(sets, "survey"), modes, strict=True):
+        null, own = fit(Pairs.from_overlaps(q)), Draws(q[None], np.ones((1, len(q))))
+        alike = statistics(draw(null, draws, seed=number), of="overlaps", names=(*MODALITY, "triples"))[0]
+        turned = draw(null, draws, kind="rotated", seed=number)
+        rotated = statistics(turned, of="overlaps", names=HIERARCHY)[0]
+        value = statistics(own, of="overlaps", names=(*MODALITY, *HIERARCHY, "triples"))[0]
+        modal, nested = (
+            float(holm([pvalue(value[name], drawn[name])[0] for name in group]).min())
+            for group, drawn in ((MODALITY, alike), (HIERARCHY, rotated))
+        )
+        level = 0 if min(modal, nested) > LEVEL else 2 if found > 2 else 1
+        rows.append((modal, nested, float(value["triples"][0] / alike["triples"].mean()), found, level))
     return Survey(*(np.array(column) for column in zip(*rows, strict=True)))
 
 

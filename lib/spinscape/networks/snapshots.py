@@ -185,6 +185,41 @@ def near_best(history: History, margin: float = 0.01) -> NDArray[np.float64]:
     return np.where(np.isfinite(best), first, np.nan)
 
 
+def spikes(history: History, factor: float = 3.0) -> NDArray[np.int64]:
+    """Count the sudden rises of the training loss.
+
+    A spike begins with an epoch whose training loss, the mean over its batches, is more than `factor` times
+    the lowest before, and lasts until it no longer is.
+
+    Parameters
+    ----------
+    history
+        Curves of R networks over E epochs.
+    factor
+        Above 1.
+
+    Returns
+    -------
+    ndarray
+        Spikes that began up to and with each epoch, int64 ``(E, R)``; after a network has stopped, as many as
+        before.
+
+    Raises
+    ------
+    ValueError
+        If the factor is not above 1.
+    """
+    if not factor > 1:
+        raise ValueError(f"factor must be above 1, not {factor}")
+    loss = history.train_loss
+    lowest = np.fmin.accumulate(loss, 0)
+    high = np.zeros(loss.shape, bool)
+    high[1:] = loss[1:] > factor * lowest[:-1]
+    begins = high.copy()
+    begins[1:] &= ~high[:-1]
+    return begins.cumsum(0)
+
+
 def gap_to_best(history: History, epoch: int) -> NDArray[np.float64]:
     """Return how far the test accuracy after an epoch is below the network's own best of the whole run.
 
