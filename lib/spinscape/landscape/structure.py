@@ -63,10 +63,10 @@ STRUCTURE = ("eigenvalue",)
 HIERARCHY = ("split",)
 """What carries each verdict.
 
-The split was chosen on planted and on confounding states (``benchmarks/power.py``, R = 60). Tree and index see
-clusters at strengths of 0.9 already, but together they also raise an alarm in 63% and 32% of 60 sets with a
-single long axis whose loadings are uniform or have the tails of Student's t with 5 degrees of freedom; the split
-in 9.5% and 4.0% of 400.
+The split was chosen on planted and on confounding states (``benchmarks/power.py``, R = 60).
+Tree and index see clusters at strengths of 0.9 already, but together they also raise an alarm in 63% and 32%
+of 60 sets with a single long axis whose loadings are uniform or have the tails of Student's t with 5 degrees
+of freedom; the split in 9.5% and 4.0% of 400.
 """
 
 MOST = 9
