@@ -329,7 +329,7 @@ def wishart(replicas: int, dimension: float, rng: np.random.Generator) -> Floats
 def _spectrum(residual: Floats) -> Floats:
     """Eigenvalues of a matrix with zero row sums, without the one of the constant vector, ``(R - 1,)``."""
     basis = _contrasts(len(residual))
-    return np.linalg.eigvalsh(basis.T @ residual @ basis)
+    return np.asarray(np.linalg.eigvalsh(basis.T @ residual @ basis), np.float64)
 
 
 def _contrasts(replicas: int) -> Floats:
