@@ -76,7 +76,7 @@ class KnownStates:
 
 
 def known_states(
-    kind: str, *, replicas: int = 60, instances: int = 10, spins: int = 64, sweeps: int = 400, seed: int = 0
+    kind: str, *, replicas: int = 60, instances: int = 10, spins: int = 64, sweeps: int = 200, seed: int = 0
 ) -> KnownStates:
     """Draw states of a model whose structure is known.
 
