@@ -25,6 +25,7 @@ PAGES = [
     "critical_points",
     "random_walks",
     "permutation_symmetry",
+    "rsb_clustering",
     "ledger",
     "status",
     "bibliography",

@@ -70,6 +70,7 @@ from spinscape.landscape.structure import (
     LEVEL,
     MODALITY,
     STRUCTURE,
+    check,
     pvalue,
     statistics,
 )
@@ -306,6 +307,47 @@ def pvalues(
         for m, (q, n) in enumerate(zip(sets.overlaps, sets.norms, strict=True))
     ]
     return {verdict: np.concatenate([part[verdict] for part in parts]) for verdict in VERDICTS}
+
+
+def verdict_p(
+    pairs: Pairs,
+    *verdicts: str,
+    draws: int = 499,
+    norms: str = "same",
+    of: str = "distances",
+    seed: int = 0,
+) -> dict[str, float]:
+    """P values of some verdicts on one set of states, as `structure` has them, and nothing beside.
+
+    Parameters
+    ----------
+    pairs
+        R states, at least 12.
+    *verdicts
+        Some of `VERDICTS`.
+    draws, norms, of, seed
+        As in `structure`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such verdict, or as in `structure`.
+    """
+    for verdict in verdicts:
+        if verdict not in VERDICTS:
+            raise ValueError(f"a verdict must be one of {', '.join(VERDICTS)}, not {verdict!r}")
+    check(pairs, draws, of)
+    null, own = fit(pairs), Draws(pairs.overlaps[None], pairs.norms[None])
+    found = {}
+    for kind in ("symmetric", "rotated"):
+        asked = [v for v in verdicts if (v == "hierarchy") == (kind == "rotated")]
+        names = tuple(name for v in asked for name in GROUPS[v])
+        if names:
+            some = draw(null, draws, norms=norms, kind=kind, seed=seed)
+            value, drawn = (statistics(sets, of=of, names=names)[0] for sets in (own, some))
+            p = {name: float(pvalue(value[name], drawn[name])[0]) for name in names}
+            found.update({v: float(holm([p[name] for name in GROUPS[v]]).min()) for v in asked})
+    return {verdict: found[verdict] for verdict in verdicts}
 
 
 @dataclass(frozen=True)

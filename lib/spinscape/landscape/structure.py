@@ -187,12 +187,7 @@ def structure(
     ValueError
         If an argument is none of these, or there are too few states or draws.
     """
-    if of not in ("distances", "overlaps"):
-        raise ValueError(f'of must be "distances" or "overlaps", not {of!r}')
-    if pairs.replicas < 12:
-        raise ValueError(f"structure needs at least 12 states, not {pairs.replicas}")
-    if draws < 99:
-        raise ValueError(f"draws must be at least 99, not {draws}: no p value could be below the level")
+    check(pairs, draws, of)
     null = fit(pairs, factors)
     own = Draws(pairs.overlaps[None], pairs.norms[None])
     value, ladders = statistics(own, of=of)
@@ -239,6 +234,16 @@ def structure(
         of=of,
         norms=norms,
     )
+
+
+def check(pairs: Pairs, draws: int, of: str) -> None:
+    """Refuse too few states or draws, and what statistics cannot be taken of."""
+    if of not in ("distances", "overlaps"):
+        raise ValueError(f'of must be "distances" or "overlaps", not {of!r}')
+    if pairs.replicas < 12:
+        raise ValueError(f"structure needs at least 12 states, not {pairs.replicas}")
+    if draws < 99:
+        raise ValueError(f"draws must be at least 99, not {draws}: no p value could be below the level")
 
 
 def pvalue(values: Floats, null: Floats) -> Floats:

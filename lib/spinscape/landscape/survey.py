@@ -15,7 +15,7 @@ from spinscape.landscape.modality import mixtures
 from spinscape.landscape.null_overlaps import Draws, draw, fit
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import clopper_pearson
-from spinscape.landscape.structure import HIERARCHY, LEVEL, MODALITY, pvalue, statistics
+from spinscape.landscape.structure import HIERARCHY, LEVEL, MODALITY, STRUCTURE, pvalue, statistics
 from spinscape.statistics import Estimate, holm
 
 Floats = NDArray[np.float64]
@@ -27,8 +27,8 @@ class Survey:
 
     Attributes
     ----------
-    modality_p, hierarchy_p
-        P values of the two verdicts, ``(I,)``.
+    modality_p, hierarchy_p, structure_p
+        P values of the verdicts, ``(I,)``.
     triples
         Mean K of the triples over its mean in draws of the symmetric null, ``(I,)``; 1 where the two largest
         of three distances differ as much as they do without any structure, less where they are more equal.
@@ -41,6 +41,7 @@ class Survey:
 
     modality_p: Floats
     hierarchy_p: Floats
+    structure_p: Floats
     triples: Floats
     modes: NDArray[np.int64]
     levels: NDArray[np.int64]
@@ -78,17 +79,52 @@ def survey(overlaps: ArrayLike, *, draws: int = 99, seed: int = 0) -> Survey:
     rows = []
     for number, q, found in zip(seeds, progress.track(sets, "survey"), modes, strict=True):
         null, own = fit(Pairs.from_overlaps(q)), Draws(q[None], np.ones((1, len(q))))
-        alike = statistics(draw(null, draws, seed=number), of="overlaps", names=(*MODALITY, "triples"))[0]
+        alike = statistics(
+            draw(null, draws, seed=number), of="overlaps", names=(*MODALITY, *STRUCTURE, "triples")
+        )[0]
         turned = draw(null, draws, kind="rotated", seed=number)
         rotated = statistics(turned, of="overlaps", names=HIERARCHY)[0]
-        value = statistics(own, of="overlaps", names=(*MODALITY, *HIERARCHY, "triples"))[0]
-        modal, nested = (
+        value = statistics(own, of="overlaps", names=(*MODALITY, *HIERARCHY, *STRUCTURE, "triples"))[0]
+        modal, nested, beyond = (
             float(holm([pvalue(value[name], drawn[name])[0] for name in group]).min())
-            for group, drawn in ((MODALITY, alike), (HIERARCHY, rotated))
+            for group, drawn in ((MODALITY, alike), (HIERARCHY, rotated), (STRUCTURE, alike))
         )
         level = 0 if min(modal, nested) > LEVEL else 2 if found > 2 else 1
-        rows.append((modal, nested, float(value["triples"][0] / alike["triples"].mean()), found, level))
+        ratio = float(value["triples"][0] / alike["triples"].mean())
+        rows.append((modal, nested, beyond, ratio, found, level))
     return Survey(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+@dataclass(frozen=True)
+class Components:
+    """Numbers of components of mixtures of normals, by the Bayesian information criterion.
+
+    Attributes
+    ----------
+    best
+        Of the distances.
+    null
+        Of the distances in draws of the symmetric null, ``(B,)``.
+    """
+
+    best: int
+    null: NDArray[np.int64]
+
+
+def components(pairs: Pairs, *, draws: int = 20, norms: str = "smooth", seed: int = 0) -> Components:
+    """Choose numbers of components for distances, and for those of a null that has no clusters.
+
+    Parameters
+    ----------
+    pairs
+        At least 8 states.
+    draws, norms, seed
+        As in `null_overlaps.draw`.
+    """
+    upper = np.triu_indices(pairs.replicas, 1)
+    drawn = draw(fit(pairs), draws, norms=norms, seed=seed).distances[:, *upper]
+    found = mixtures(np.concatenate([pairs.upper_distances[None], drawn]), bins=200, steps=100)
+    return Components(found[0].best, np.array([one.best for one in found[1:]]))
 
 
 def share(hits: ArrayLike) -> Estimate:
