@@ -48,8 +48,8 @@ They were written before the chapter's first run; what was changed after it:
   some instances are dominated by a single state, and the interval of twelve instances reached below a half:
   the analogy was undecided whatever networks showed.
   Nothing that was measured on networks enters this gate.
-- False alarms had to be below 5% with their whole interval, which a test with a level of 2% misses every other
-  time with the 200 null draws of a short run; now the measured share has to be.
+- False alarms had to be below 5% with their whole interval, which a test with a level of 2% misses every
+  other time with the 200 null draws of a short run; now the measured share has to be.
 """
 
 from __future__ import annotations
