@@ -1,6 +1,7 @@
 """A run that is too long for a chapter on a CPU, kept with what made it.
 
-`benchmarks/spikes.py` trained the networks and wrote the file; the chapter on clustering shows it, and says so.
+`benchmarks/spikes.py` trained the networks and wrote the file; the chapter on clustering shows it, and says
+so.
 No verdict rests on it.
 """
 
