@@ -12,7 +12,7 @@ _LABEL = re.compile(
     flags=re.MULTILINE,
 )
 _REFERENCE = re.compile(
-    r"(?<!!)\[(?P<text>[^\]\n]+)\]\((?P<page>[\w-]+)\.(?:md|ipynb)(?:#[\w-]*)?\)"
+    r"(?<!!)\[(?P<text>[^\]\n]*)\]\((?P<page>[\w-]+)\.(?:md|ipynb)(?:#[\w-]*)?\)"
     r"|\{(?:doc|ref|numref|eq|prf:ref)\}`(?:(?P<title>[^`<]+?)\s*<)?(?P<label>[\w-]+)>?`"
 )
 

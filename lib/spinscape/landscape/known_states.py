@@ -48,8 +48,8 @@ DIMENSION = 512
 STRENGTH = 3.0
 """Of the planted clusters, in standard deviations of an overlap between clusters."""
 
-HOTTEST, COLDEST = 3.0, 0.25
-"""Temperatures of the two Sherrington-Kirkpatrick glasses, whose transition is at 1."""
+SPHERICAL_SPINS = 24
+"""Of the spherical glass."""
 
 SPHERICAL_COLD = 0.45
 """Temperature of the spherical glass, whose static transition is at 0.829."""
@@ -76,31 +76,22 @@ class KnownStates:
 
 
 def known_states(
-    kind: str, *, replicas: int = 60, instances: int = 10, spins: int = 64, sweeps: int = 200, seed: int = 0
+    kind: str, *, replicas: int = 60, instances: int = 10, sweeps: int = 200, seed: int = 0
 ) -> KnownStates:
     """Draw states of a model whose structure is known.
 
     Parameters
     ----------
     kind
-        One of `KNOWN`.
+        One of `KNOWN` but the Sherrington-Kirkpatrick glasses, see `glass_states`.
     replicas
         States R of each instance.
     instances
         Number of instances.
-    spins
-        Spins of the Sherrington-Kirkpatrick glasses; the spherical glass has three eighths of them.
     sweeps
-        Measured sweeps of the glasses, after as many to reach equilibrium.
+        Measured sweeps of the spherical glass, after as many to reach equilibrium.
     seed
         Seed of everything.
-
-    Returns
-    -------
-    KnownStates
-        Spins are turned over so that those of one instance point the same way, since a glass without a field
-        has every state and its reverse; their overlaps are spread evenly over the step between two values
-        that an overlap of spins can have.
 
     Raises
     ------
@@ -111,9 +102,7 @@ def known_states(
         INDEPENDENT: lambda: overlap_models.replica_symmetric(
             replicas, dimension=DIMENSION, draws=instances, seed=seed
         ),
-        HOT: lambda: _glass(1, replicas, instances, spins, sweeps, seed),
-        COLD: lambda: _glass(0, replicas, instances, spins, sweeps, seed),
-        SPHERICAL: lambda: _spherical(replicas, instances, max(6, 3 * spins // 8), sweeps, seed),
+        SPHERICAL: lambda: _spherical(replicas, instances, SPHERICAL_SPINS, sweeps, seed),
         ONE: lambda: (
             random_energy.states(
                 "one", replicas=replicas, dimension=DIMENSION, instances=instances, seed=seed
@@ -131,23 +120,44 @@ def known_states(
         ),
     }
     if kind not in makers:
-        raise ValueError(f"kind must be one of {', '.join(KNOWN)}, not {kind!r}")
+        raise ValueError(f"kind must be one of {', '.join(makers)}, not {kind!r}")
     return KnownStates(kind, np.asarray(makers[kind](), float))
 
 
-def _glass(which: int, replicas: int, instances: int, spins: int, sweeps: int, seed: int) -> np.ndarray:
-    temperatures = sk.ladder(COLDEST, HOTTEST, 16)
-    found = sk.temper(
-        sk.sample_couplings(spins, instances, seed=seed),
-        temperatures,
-        replicas=max(2, replicas // 5),
-        sweeps=sweeps,
-        keep=[temperatures[0], temperatures[-1]],
-        samples=replicas,
-        seed=seed,
+def glass_states(
+    found: sk.Tempering, which: int, *, instances: int | None = None, seed: int = 0
+) -> KnownStates:
+    """Return the states that a run of parallel tempering kept of Sherrington-Kirkpatrick glasses.
+
+    Spins are turned over so that those of one instance point the same way, since a glass without a field has
+    every state and its reverse.
+    Their overlaps are spread evenly over the step between two values that an overlap of spins can have, which
+    would look like modes.
+
+    Parameters
+    ----------
+    found
+        A run with kept states.
+    which
+        Which of the kept temperatures.
+    instances
+        The first so many; all by default.
+    seed
+        Of the spreading.
+
+    Raises
+    ------
+    ValueError
+        If no states were kept at so many temperatures.
+    """
+    if not -len(found.kept) <= which < len(found.kept):
+        raise ValueError(f"states were kept at {len(found.kept)} temperatures: there is no number {which}")
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(which % len(found.kept),)))
+    spins = found.spins[:instances, which]
+    kind = COLD if found.kept[which] < 1 else HOT
+    return KnownStates(
+        kind, np.stack([_spread(sk.overlaps(sk.oriented(one)), found.n, rng) for one in spins])
     )
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(which,)))
-    return np.stack([_spread(sk.overlaps(sk.oriented(one)), spins, rng) for one in found.spins[:, which]])
 
 
 def _spread(overlaps: np.ndarray, spins: int, rng: np.random.Generator) -> np.ndarray:

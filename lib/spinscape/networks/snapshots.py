@@ -14,6 +14,7 @@ What early stopping does to norms and distances can then be told from what train
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -134,7 +135,7 @@ def train_until(
 
 
 def usable(course: Course, least: int = 12) -> NDArray[np.int64]:
-    """Return which networks reached the target.
+    """Return which networks reached the target; all that did not diverge, if too few did, with a warning.
 
     Parameters
     ----------
@@ -146,15 +147,26 @@ def usable(course: Course, least: int = 12) -> NDArray[np.int64]:
     Raises
     ------
     ValueError
-        If there are fewer; it says how many did.
+        If fewer did not even diverge.
+
+    Warns
+    -----
+    UserWarning
+        If too few reached it: the others are as at the end of the run.
     """
-    rows = np.flatnonzero(course.reached)
-    if len(rows) < least:
+    rows, whole = np.flatnonzero(course.reached), np.flatnonzero(~course.history.diverged)
+    if len(rows) >= least:
+        return rows
+    if len(whole) < least:
         raise ValueError(
-            f"{len(rows)} of {len(course.reached)} networks reached the training loss in "
-            f"{len(course.norms)} epochs, and {least} are needed: raise target_loss or target_epochs"
+            f"{len(whole)} of {len(course.reached)} networks did not diverge, {least} are needed"
         )
-    return rows
+    warnings.warn(
+        f"{len(rows)} of {len(course.reached)} networks reached the training loss in {len(course.norms)} "
+        "epochs: the others are taken as they are at the end",
+        stacklevel=2,
+    )
+    return whole
 
 
 def near_best(history: History, margin: float = 0.01) -> NDArray[np.float64]:
