@@ -30,6 +30,13 @@ PAGES = [
     "status",
     "bibliography",
 ]
+CHAPTERS = {
+    "spin_glass_theory",
+    "critical_points",
+    "random_walks",
+    "permutation_symmetry",
+    "rsb_clustering",
+}
 OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -147,6 +154,25 @@ def test_numbers_shown_are_the_recorded_ones(address: str, tab) -> None:
     for key, style, text in shown:
         if not key.endswith(".verdict"):
             assert text == format(numbers[key], style), key
+
+
+def test_every_measured_number_is_one(book: Path) -> None:
+    """No page shows nan, inf, None or nothing where a measured number should be."""
+    shown = {
+        name: re.findall(
+            r'<span class="measured" data-key="([^"]*)"[^>]*>([^<]*)</span>',
+            (book / f"{name}.html").read_text(encoding="utf-8"),
+        )
+        for name in PAGES
+    }
+    assert {name for name, numbers in shown.items() if len(numbers) >= 10} == CHAPTERS
+    wrong = [
+        f"{name}: {key} is {text!r}"
+        for name, numbers in shown.items()
+        for key, text in numbers
+        if re.search(r"\b(?:nan|inf|none)\b", text, flags=re.IGNORECASE) or not text.strip()
+    ]
+    assert wrong == []
 
 
 def test_search_finds_a_word(address: str, tab) -> None:
