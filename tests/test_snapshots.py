@@ -94,11 +94,27 @@ def test_epochs_are_thinned_out_where_weights_would_fill_the_memory(
 ) -> None:
     count = 4 * OPTIONS["replicas"] * sum(p.numel() for p in MODEL.parameters())
     monkeypatch.setattr(snapshots, "KEPT_BYTES", 3 * count)
-    thin = train_until(MODEL, few, target_loss=0.5, epochs=8, **OPTIONS)
+    whole = train_until(MODEL, few, target_loss=0.5, epochs=8, **OPTIONS)
+    assert whole.measured.tolist() == list(range(1, 9))  # nothing has to be kept
+    thin = train_until(MODEL, few, target_loss=0.5, epochs=8, chunk=3, **OPTIONS)
     assert thin.measured.tolist() == [1, 3, 8]
     assert np.isfinite(thin.distance_mean).nonzero()[0].tolist() == [0, 2, 7]
+    assert np.array_equal(thin.distance_mean[[0, 2, 7]], whole.distance_mean[[0, 2, 7]])
     monkeypatch.setattr(snapshots, "KEPT_BYTES", 1)
-    assert train_until(MODEL, few, target_loss=0.5, epochs=2, **OPTIONS).measured.tolist() == [2]
+    thin = train_until(MODEL, few, target_loss=0.5, epochs=2, chunk=3, **OPTIONS)
+    assert thin.measured.tolist() == [2]
+
+
+def test_networks_that_diverged_do_not_thin_out_the_others(
+    few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "KEPT_BYTES", 1)
+    start = {"optimiser": "sgd", "learning_rate": 100.0, "replicas": 8, "device": "cpu", "batch_size": 32}
+    with pytest.warns(DivergenceWarning):
+        lost = train_until(MODEL, few, target_loss=1e-9, epochs=4, **start)
+    assert 0 < lost.history.diverged.sum() < 7
+    assert lost.measured.tolist() == [1, 2, 3, 4]
+    assert np.isfinite(lost.distance_mean).all()
 
 
 def test_a_course_is_kept_on_disk(few: Dataset, course: Course, tmp_path, monkeypatch) -> None:
