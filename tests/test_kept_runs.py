@@ -19,5 +19,12 @@ def test_kept_run_is_whole_and_consistent():
         assert np.array_equal(pairs.norms, run.norms[epoch - 1])
         assert np.linalg.eigvalsh(pairs.overlaps).min() > 0
     assert count(run.history)[-1].max() >= 1
+    quiet = run.quiet
+    assert quiet is not None
+    assert quiet.quiet is None
+    assert quiet.epsilon > run.epsilon
+    # The same networks at first, whatever epsilon.
+    assert quiet.norms[0] == pytest.approx(run.norms[0, : quiet.replicas], rel=0.05)
+    assert quiet.pairs(20).replicas == quiet.replicas >= 12
     with pytest.raises(ValueError, match="not after 3"):
         run.pairs(3)

@@ -94,11 +94,27 @@ def test_epochs_are_thinned_out_where_weights_would_fill_the_memory(
 ) -> None:
     count = 4 * OPTIONS["replicas"] * sum(p.numel() for p in MODEL.parameters())
     monkeypatch.setattr(snapshots, "KEPT_BYTES", 3 * count)
-    thin = train_until(MODEL, few, target_loss=0.5, epochs=8, **OPTIONS)
+    whole = train_until(MODEL, few, target_loss=0.5, epochs=8, **OPTIONS)
+    assert whole.measured.tolist() == list(range(1, 9))  # nothing has to be kept
+    thin = train_until(MODEL, few, target_loss=0.5, epochs=8, chunk=3, **OPTIONS)
     assert thin.measured.tolist() == [1, 3, 8]
     assert np.isfinite(thin.distance_mean).nonzero()[0].tolist() == [0, 2, 7]
+    assert np.array_equal(thin.distance_mean[[0, 2, 7]], whole.distance_mean[[0, 2, 7]])
     monkeypatch.setattr(snapshots, "KEPT_BYTES", 1)
-    assert train_until(MODEL, few, target_loss=0.5, epochs=2, **OPTIONS).measured.tolist() == [2]
+    thin = train_until(MODEL, few, target_loss=0.5, epochs=2, chunk=3, **OPTIONS)
+    assert thin.measured.tolist() == [2]
+
+
+def test_networks_that_diverged_do_not_thin_out_the_others(
+    few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "KEPT_BYTES", 1)
+    start = {"optimiser": "sgd", "learning_rate": 100.0, "replicas": 8, "device": "cpu", "batch_size": 32}
+    with pytest.warns(DivergenceWarning):
+        lost = train_until(MODEL, few, target_loss=1e-9, epochs=4, **start)
+    assert 0 < lost.history.diverged.sum() < 7
+    assert lost.measured.tolist() == [1, 2, 3, 4]
+    assert np.isfinite(lost.distance_mean).all()
 
 
 def test_a_course_is_kept_on_disk(few: Dataset, course: Course, tmp_path, monkeypatch) -> None:
@@ -168,3 +184,92 @@ def test_fluctuations_late_in_training() -> None:
         fluctuation(curves, 39)
     with pytest.raises(ValueError, match="curve must be"):
         fluctuation(curves, 1, curve="norms")
+
+
+def curves(loss: list[list[float]], accuracy: list[list[float]] | None = None) -> History:
+    """A history with the training losses and test accuracies ``(E, R)`` that are given."""
+    rows = np.array(loss, float)
+    found = History.empty(*rows.shape)
+    found.train_loss[:] = rows
+    if accuracy is not None:
+        found.test_accuracy[:] = accuracy
+    return found
+
+
+def test_spikes_are_counted_once_each_and_only_from_below() -> None:
+    nan = float("nan")
+    columns = {
+        (1.0, 0.5, 0.2, 0.1): [0, 0, 0, 0],  # falls
+        (1.0, 3.1, 9.9, 1.0): [0, 1, 1, 1],  # one that lasts two epochs
+        (1.0, 3.0, 3.1, 3.0): [0, 0, 1, 1],  # exactly three times is none
+        (1.0, 4.0, 1.0, 4.0): [0, 1, 1, 2],  # two
+        (4.0, 1.0, 0.1, 0.4): [0, 0, 0, 1],  # over the lowest before, not over the first
+        (1.0, 0.1, nan, nan): [0, 0, 0, 0],  # stopped
+        (1.0, 5.0, nan, nan): [0, 1, 1, 1],
+    }
+    found = snapshots.spikes(curves(np.array(list(columns)).T.tolist()))
+    assert found.T.tolist() == list(columns.values())
+    assert snapshots.spikes(curves([[1.0], [1.6], [1.0]]), 1.5).ravel().tolist() == [0, 1, 1]
+    for factor in (1.0, float("nan")):
+        with pytest.raises(ValueError, match="above 1"):
+            snapshots.spikes(curves([[1.0], [2.0]]), factor)
+
+
+def test_gap_to_the_best_of_the_whole_run() -> None:
+    nan = float("nan")
+    history = curves([[1.0] * 3] * 3, [[0.5, 0.9, nan], [0.7, 0.8, nan], [0.9, 0.7, nan]])
+    assert snapshots.gap_to_best(history, 1) == pytest.approx([0.4, 0.0, nan], nan_ok=True)
+    assert snapshots.gap_to_best(history, 2) == pytest.approx([0.2, 0.1, nan], nan_ok=True)
+    for epoch in (0, 4):
+        with pytest.raises(ValueError, match="1 to 3"):
+            snapshots.gap_to_best(history, epoch)
+
+
+def test_loss_at_a_distance(course: Course) -> None:
+    mean, loss = course.distance_mean, course.history.train_loss
+    assert (np.diff(mean) > 0).all()
+    assert snapshots.loss_at_distance(course, 0.0).tolist() == loss[0].tolist()
+    assert snapshots.loss_at_distance(course, mean[3]).tolist() == loss[3].tolist()
+    assert snapshots.loss_at_distance(course, (mean[3] + mean[4]) / 2).tolist() == loss[4].tolist()
+    assert np.isnan(snapshots.loss_at_distance(course, 2 * mean[-1])).all()
+
+
+@pytest.mark.xfail(strict=True, reason="epochs that were thinned out are passed over without a word")
+def test_loss_at_a_distance_does_not_depend_on_what_fits(
+    few: Dataset, course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = sum(value.numel() for value in MODEL.parameters())
+    monkeypatch.setattr(snapshots, "KEPT_BYTES", 3 * 4 * count * OPTIONS["replicas"])
+    thinned = train_until(MODEL, few, target_loss=0.9, epochs=8, **OPTIONS)
+    wanted = course.distance_mean[3]
+    found = snapshots.loss_at_distance(thinned, wanted)
+    assert found.tolist() == snapshots.loss_at_distance(course, wanted).tolist()
+
+
+def test_distance_of_glorot_uniform_networks() -> None:
+    rng = np.random.default_rng(0)
+
+    def network() -> np.ndarray:
+        shapes = [(30, 20), (20, 10)]
+        return np.concatenate([
+            rng.uniform(-1, 1, a * b) * np.sqrt(6 / (a + b)) for a, b in shapes
+        ])  # fmt: skip
+
+    squares = [((network() - network()) ** 2).sum() for _ in range(400)]
+    assert snapshots.glorot_distance([30, 20, 10]) == pytest.approx(np.mean(squares) ** 0.5, rel=0.01)
+    # Liao et al.'s smaller scale at 512 units lies above that of the start.
+    assert snapshots.glorot_distance([784, 512, 10]) < 45.86
+
+
+def test_networks_that_reached_the_target(course: Course) -> None:
+    assert snapshots.usable(course, 1).tolist() == np.flatnonzero(course.stop_epoch > 0).tolist()
+    with pytest.raises(ValueError, match=r"of 5 networks reached .* 8 epochs, and 12 are needed"):
+        snapshots.usable(course)
+
+
+def test_no_network_reached_the_target(few: Dataset) -> None:
+    never = train_until(MODEL, few, target_loss=1e-9, epochs=2, **OPTIONS)
+    assert not never.reached.any()
+    assert same(never.at_target, never.at_end)
+    with pytest.raises(ValueError, match="0 of 5 networks"):
+        snapshots.usable(never)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ class KeptRun:
     ----------
     width, batch, images
         Hidden units, images in a minibatch, training images.
-    learning_rate
+    learning_rate, epsilon
         Adam's.
     norms, loss
         Norm of all weights after each epoch, and the running training loss of it, ``(E, R)``.
@@ -36,16 +37,21 @@ class KeptRun:
         After which overlaps were kept, ``(K,)``.
     overlaps
         Cosines between the weights of all pairs, ``(K, R, R)``.
+    quiet
+        The first of these networks, from the same weights and with the same batches, trained with an epsilon
+        that keeps the steps small where gradients are small; None for that run itself.
     """
 
     width: int
     batch: int
     images: int
     learning_rate: float
+    epsilon: float
     norms: Floats
     loss: Floats
     epochs: NDArray[np.int64]
     overlaps: Floats
+    quiet: KeptRun | None = None
 
     @property
     def replicas(self) -> int:
@@ -76,13 +82,19 @@ def spikes() -> KeptRun:
     """Return the run of wide networks whose loss has spikes."""
     text = resources.files("spinscape.landscape").joinpath("kept", "spikes.json").read_text()
     kept = json.loads(text)
+    return _run(kept, kept["runs"]["usual"], _run(kept, kept["runs"]["quiet"], None))
+
+
+def _run(kept: dict[str, Any], run: dict[str, Any], quiet: KeptRun | None) -> KeptRun:
     return KeptRun(
         kept["width"],
         kept["batch"],
         kept["images"],
         kept["learning_rate"],
-        np.array(kept["norms"], float),
-        np.array(kept["loss"], float),
-        np.array([int(epoch) for epoch in kept["overlaps"]]),
-        np.array(list(kept["overlaps"].values()), float),
+        run["epsilon"],
+        np.array(run["norms"], float),
+        np.array(run["loss"], float),
+        np.array([int(epoch) for epoch in run["overlaps"]]),
+        np.array(list(run["overlaps"].values()), float),
+        quiet,
     )

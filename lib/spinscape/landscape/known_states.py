@@ -70,6 +70,12 @@ class KnownStates:
     kind: str
     overlaps: NDArray[np.float64]
 
+    @property
+    def spreads(self) -> NDArray[np.float64]:
+        """Standard deviation of the overlaps of each instance, ``(I,)``."""
+        upper = np.triu_indices(self.overlaps.shape[1], 1)
+        return self.overlaps[:, *upper].std(1, ddof=1)
+
     def pairs(self, instance: int = 0) -> Pairs:
         """Return the pairs of one instance."""
         return Pairs.from_overlaps(self.overlaps[instance])

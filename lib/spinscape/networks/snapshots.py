@@ -31,7 +31,7 @@ from spinscape.networks.history import History
 from spinscape.networks.training import train
 
 KEPT_BYTES = 2**28
-"""Weights kept for the distances of an epoch's end; more epochs than fit are thinned out."""
+"""Weights kept for distances where networks come chunk by chunk; more epochs than fit are thinned out."""
 
 COLUMNS = 2**16
 """Parameters that enter a product at once."""
@@ -98,8 +98,9 @@ def train_until(
     target_loss
         Training loss to be reached: the running mean over the batches of an epoch.
     measure
-        Epochs, counted from 1, after which distances are taken; by default all, or as many as weights of
-        `KEPT_BYTES` can be kept for, in equal ratios. None is taken if it is empty.
+        Epochs, counted from 1, after which distances are taken; none is taken if it is empty. By default all
+        while the networks are trained together; where chunks of them follow one another, as many as weights
+        of `KEPT_BYTES` can be kept for, in equal ratios.
     **options
         Others of `train`, but for `target_loss` and `callback`.
 
@@ -123,14 +124,15 @@ def train_until(
     if epochs < 1 or replicas < 1:
         raise ValueError(f"epochs and replicas must be at least 1, not {epochs} and {replicas}")
     count = sum(value.numel() for value in model.parameters())
-    chosen = _spread(epochs, KEPT_BYTES // (4 * count * replicas)) if measure is None else list(measure)
-    if chosen and not all(1 <= epoch <= epochs for epoch in chosen):
-        raise ValueError(f"epochs to measure must lie in 1 to {epochs}, not {chosen}")
-    watch = _Watch(target_loss, epochs, replicas, sorted({int(epoch) for epoch in chosen}))
+    apart = _spread(epochs, KEPT_BYTES // (4 * count * replicas)) if measure is None else list(measure)
+    if apart and not all(1 <= epoch <= epochs for epoch in apart):
+        raise ValueError(f"epochs to measure must lie in 1 to {epochs}, not {apart}")
+    together = range(1, epochs + 1) if measure is None else apart
+    watch = _Watch(target_loss, epochs, replicas, together, apart)
     at_end = train(model, dataset, epochs=epochs, replicas=replicas, callback=watch, **options)
     mean, sd = watch.distances()
     at_target = watch.at_target(at_end)
-    measured = np.array(watch.measured, np.int64)
+    measured = np.array(sorted(watch.measured), np.int64)
     return Course(at_target, at_end, watch.stop, watch.norms, measured, mean, sd)
 
 
@@ -245,7 +247,8 @@ def gap_to_best(history: History, epoch: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray
-        Shares of the test samples, float64 ``(R,)``; NaN for a network without test accuracies.
+        Shares of the test samples, float64 ``(R,)``; NaN for a network without test accuracies or one that
+        stopped earlier.
 
     Raises
     ------
@@ -272,11 +275,14 @@ def loss_at_distance(course: Course, distance: float) -> NDArray[np.float64]:
     Returns
     -------
     ndarray
-        float64 ``(R,)``; NaN if the mean distance never gets there.
+        float64 ``(R,)``; NaN if the mean distance never gets there, or if an epoch before was not measured:
+        which one is the first is not known then.
     """
     passed = np.flatnonzero(np.nan_to_num(course.distance_mean, nan=-np.inf) >= distance)
     loss = course.history.train_loss
-    return loss[passed[0]].copy() if len(passed) else np.full(loss.shape[1], np.nan)
+    if not len(passed) or not np.isin(np.arange(1, passed[0] + 1), course.measured).all():
+        return np.full(loss.shape[1], np.nan)
+    return loss[passed[0]].copy()
 
 
 def glorot_distance(widths: Sequence[int]) -> float:
@@ -333,11 +339,16 @@ def fluctuation(
 class _Watch:
     """What is kept of a run, epoch by epoch and chunk by chunk."""
 
-    def __init__(self, target: float, epochs: int, replicas: int, measured: list[int]) -> None:
-        self.target, self.replicas, self.measured = target, replicas, measured
+    def __init__(
+        self, target: float, epochs: int, replicas: int, together: Sequence[int], apart: Sequence[int]
+    ) -> None:
+        self.target, self.replicas = target, replicas
+        self.together, self.apart = frozenset(together), frozenset(apart)
+        self.measured: set[int] = set()
+        self.lost = np.zeros(replicas, np.int64)
         self.stop = np.zeros(replicas, np.int64)
         self.norms = np.full((epochs, replicas), np.nan)
-        self.rows: dict[int, list[tuple[np.ndarray, Tensor]]] = {epoch: [] for epoch in measured}
+        self.rows: dict[int, list[tuple[np.ndarray, Tensor]]] = {}
         self.squares: dict[int, np.ndarray] = {}
         self.kept: dict[str, Tensor] = {}
 
@@ -354,10 +365,19 @@ class _Watch:
         if here.any():
             self.stop[columns[here]] = epoch
             self._keep(now, columns[here], np.flatnonzero(here))
-        if epoch in self.rows:
-            sound = ~now.history.diverged
-            if sound.any():
-                self._measure(epoch, columns[sound], now.flat()[torch.from_numpy(sound).to(now.device)])
+        earlier = (self.lost > 0) & (self.lost < epoch)
+        whole = len(columns) + earlier.sum() == self.replicas
+        self.lost[columns] = now.history.diverged_epoch
+        if epoch not in (self.together if whole else self.apart):
+            return
+        self.measured.add(epoch)
+        sound = ~now.history.diverged
+        if sound.any():
+            rows = now.flat()[torch.from_numpy(sound).to(now.device)]
+            if whole:
+                self.squares[epoch] = squared_distances(rows)
+            else:
+                self.rows.setdefault(epoch, []).append((columns[sound], rows))
 
     def _keep(self, now: Ensemble, numbers: np.ndarray, rows: np.ndarray) -> None:
         named = [(name, value) for name, value in (now.params | now.buffers).items()]
@@ -367,18 +387,11 @@ class _Watch:
             places, chosen = (torch.from_numpy(index).to(value.device) for index in (numbers, rows))
             self.kept[name][places] = value[chosen]
 
-    def _measure(self, epoch: int, numbers: np.ndarray, rows: Tensor) -> None:
-        """Take the distances if all networks are here, else keep what they are taken of."""
-        if len(numbers) == self.replicas:
-            self.squares[epoch] = squared_distances(rows)
-        else:
-            self.rows[epoch].append((numbers, rows))
-
     def distances(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of all distances after each epoch."""
         mean, sd = np.full((2, len(self.norms)), np.nan)
         for epoch in self.measured:
-            parts = self.rows.pop(epoch)
+            parts = self.rows.pop(epoch, [])
             if parts:
                 # In the order of the networks, so that nothing depends on what was trained together.
                 order = torch.from_numpy(np.argsort(np.concatenate([numbers for numbers, _ in parts])))

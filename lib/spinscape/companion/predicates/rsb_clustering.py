@@ -4,8 +4,9 @@ A test on pairwise distances or overlaps compares a statistic with draws of a nu
 treated alike, and gives a p value; p values of several widths or kinds of distance are corrected (Holm)
 before they come here.
 A test has found something when its p value is at most `LEVEL`.
-It has found nothing when the p value is above `LEVEL` and the test, at this size, detects planted clusters of
-the stated strength in at least `POWER` of the draws; else nothing is decided.
+It has found nothing when the p value is above `LEVEL` and the test, at this size and level, on this kind of
+distance, detects planted clusters in at least `POWER` of the draws, at a strength of at most `STRONGEST`;
+else nothing is decided.
 A run whose tests raise false alarms in more than `ALARMS` of fresh null draws decides nothing either.
 
 - Ward: the algorithm is scipy's if merges and heights agree to rounding; the update is as printed if the
@@ -17,7 +18,7 @@ A run whose tests raise false alarms in more than `ALARMS` of fresh null draws d
   What the peaks are (norms, stopping epochs, clusters) is in the reason and decides another row.
 - The two figures contradict each other in any case: 45.86 and 80.08 for one width.
   The source is wrong if the scale of Figure A2 is passed at a training loss above the 1e-5 that its text
-  states, in every network that is followed.
+  states, in every protocol of training that is followed.
 - SGD: one mode at every width, mean distance that grows with the width, spread that falls.
 - Hierarchy: blocks in the Euclidean matrix beyond a null with normal norms from 512 units on and none up to
   256 (cophenetic correlation, largest jump of the tree, triples), and blocks in the cophenetic matrices of
@@ -30,14 +31,15 @@ A run whose tests raise false alarms in more than `ALARMS` of fresh null draws d
   Else nothing is decided.
   Three observations on networks are asked for, at the widest nets: several modes of the overlaps or of the
   distances beyond what the norms give; a hierarchy beyond the same null; a distribution of overlaps that does
-  not narrow as the width grows (their sd falls more slowly than M^-0.1; independent vectors have M^-0.5).
+  not narrow as the width grows (their sd falls more slowly than M^-0.25; independent vectors have M^-0.5).
+  The sd of the overlaps of a cold glass has to fall more slowly than N^-0.25, that of a hot one faster.
   All three: reproduced; none: not reproduced; else partly.
 - Degrees: at least `POWER` of the instances of each kind (replica symmetric, one level, two levels) are told
   by the statistics that are used on networks.
-- Other data sets: on Fashion-MNIST the growth exponent of the loss along a random walk differs by at most
-  0.25, swapping units raises the loss and more so with more swaps, the mean distance differs by at most a
-  quarter, and the sign of the difference between small and large batches is the same; the table's numbers
-  agree with the files.
+- Other data sets: on Fashion-MNIST beside MNIST the growth exponent of the loss along a random walk differs
+  by at most 0.25, swapping units raises the loss and more so with more swaps, the mean distance differs by at
+  most a quarter, and the sign of the difference between small and large batches is the same; the table's
+  numbers agree with the files.
 - Convergence: after 5 epochs the test accuracy of every width is within one percentage point of the best
   that the same network reaches, in the mean; the later fluctuations grow with the width.
 
@@ -50,6 +52,17 @@ They were written before the chapter's first run; what was changed after it:
   Nothing that was measured on networks enters this gate.
 - False alarms had to be below 5% with their whole interval, which a test with a level of 2% misses every
   other time with the 200 null draws of a short run; now the measured share has to be.
+
+After a review, and before the first run on MNIST:
+
+- Power was that for raw distances at the uncorrected level, whatever it vouched for, and any strength would
+  do.
+  Now it is that of each kind at the corrected level, and a strength above `STRONGEST` decides nothing.
+- Overlaps had to narrow as M^-0.1; the sd of the overlaps of a cold glass itself goes as N^-0.15 at these
+  sizes.
+  The threshold is now half way to independent vectors, and the glasses have to pass it.
+- One protocol of training decided which loss the printed scales belong to; now there are three.
+- The gate of known glasses asked for an interval that ten instances cannot give.
 """
 
 from __future__ import annotations
@@ -83,29 +96,32 @@ from spinscape.companion.predicates.intervals import (
 )
 
 LEVEL = 0.02
+STRONGEST = {"modality": 8.0, "blocks": 3.0, "hierarchy": 4.0}
 POWER = 0.8
 ALARMS = 0.05
 ROUNDING = 1e-9
 TARGET = 1e-5
 NARROW, WIDE = 256, 512
 BLOCKY = 0.5
+INSTANCES = "60 instances and more null draws, minutes on one core: `spinscape build --profile mnist`"
 EPOCHS = 5
 NEAR = 1.0
 EXPONENT = 0.25
-SHRINKING = -0.1
+SHRINKING = -0.25
 MANY = 0.3
 RATIO = 1.25
 
 
 def found(p: Measurement, rows: Rows, test: str) -> Part:
     """Whether a test found something; False only where it had the power to, None where it had not."""
-    alarms = rows[f"alarms_{test}"]
+    alarms, strength = rows[f"alarms_{test}"], rows[f"strength_{test}"]
     if not alarms.measured or alarms.value > ALARMS:
         return None
     small = below(p, LEVEL)
     if small:
         return True
-    return False if small is False and above(rows[f"power_{test}"], POWER) else None
+    seen = above(rows[f"power_{test}"], POWER) and below(strength, STRONGEST[test.split("_")[0]])
+    return False if small is False and seen else None
 
 
 def denied(part: Part) -> Part:
@@ -123,6 +139,11 @@ def some(parts: Sequence[Part]) -> Part:
 def starting(rows: Rows, start: str) -> dict[str, Measurement]:
     """Return measurements whose names start so, by the rest of their names."""
     return {name.removeprefix(start): row for name, row in rows.items() if name.startswith(start)}
+
+
+def by_width(rows: dict[str, Measurement]) -> dict[str, Measurement]:
+    """Return measurements in the order of the widths that their names end with."""
+    return dict(sorted(rows.items(), key=lambda item: width(item[0])))
 
 
 def width(name: str) -> int:
@@ -145,7 +166,7 @@ def ward(rows: Rows, _: Parameters) -> Verdict:
         f"largest relative difference of a height {rows['height_difference'].value:.1g}, of a cophenetic "
         f"distance {rows['cophenetic_difference'].value:.1g}, share of merges alike "
         f"{rows['merges_alike'].value:.3g}. With eq. 5 as typeset, whose root ends after the first fraction, "
-        f"heights differ by {rows['typeset_difference'].value:.2g}."
+        f"{rows['typeset_difference'].value:.0%} of the clusters of Ward's tree are missing."
     )
     right = every(
         [
@@ -159,7 +180,7 @@ def ward(rows: Rows, _: Parameters) -> Verdict:
 
 def adam(rows: Rows, _: Parameters) -> Verdict:
     """One mode up to 256 units, several from 512 on."""
-    modes = {name: found(row, rows, "modality") for name, row in starting(rows, "modal_p_").items()}
+    modes = {name: found(row, rows, "modality") for name, row in by_width(starting(rows, "modal_p_")).items()}
     words = "; ".join(
         f"{name.replace('_', ', M = ')}: mean {show(rows[f'mean_{name}'])}, sd {show(rows[f'sd_{name}'])}, "
         f"p of one mode {rows[f'modal_p_{name}'].value:.2g}, given the norms "
@@ -174,19 +195,21 @@ def adam(rows: Rows, _: Parameters) -> Verdict:
 
 def figures(rows: Rows, _: Parameters) -> Verdict:
     """Ask at which training loss the printed scales are passed."""
+    losses = starting(rows, "loss_at_a2_")
     said = (
-        f"Figure A2's mean distance for M = {rows['width'].value:.0f} is passed at a training loss of "
-        f"{show(rows['loss_at_a2'])}, Figure 4's at {show(rows['loss_at_4'])} (nan where it is not "
-        f"reached); at the random start the distance is {rows['distance_at_start'].value:.2f}."
+        f"For M = {rows['width'].value:.0f} Figure A2's mean distance is passed at a training loss of "
+        + ", ".join(f"{show(row)} ({name.replace('_', ' ')})" for name, row in losses.items())
+        + f"; Figure 4's at {show(rows['loss_at_4'])} (nan where it is not reached). At the random start the "
+        f"distance is {rows['distance_at_start'].value:.2f}."
     )
-    early = above(rows["loss_at_a2"], 2 * TARGET)
-    late = every([below(rows["loss_at_a2"], TARGET), below(rows["loss_at_4"], TARGET)])
+    early = every([above(row, 2 * TARGET) for row in losses.values()]) if losses else None
+    late = every([below(row, TARGET) for row in (*losses.values(), rows["loss_at_4"])])
     return refute([early], late, said, "Both scales are those of a loss below 1e-5.")
 
 
 def sgd(rows: Rows, _: Parameters) -> Verdict:
     """One mode at every width, growing mean, falling spread."""
-    modes = {name: found(row, rows, "modality") for name, row in starting(rows, "modal_p_").items()}
+    modes = {name: found(row, rows, "modality") for name, row in by_width(starting(rows, "modal_p_")).items()}
     words = "; ".join(
         f"M = {m}: mean {show(rows[f'mean_{m}'])}, sd {show(rows[f'sd_{m}'])}, p of one mode "
         f"{rows[f'modal_p_{m}'].value:.2g}"
@@ -202,7 +225,7 @@ def sgd(rows: Rows, _: Parameters) -> Verdict:
 
 def hierarchy(rows: Rows, _: Parameters) -> Verdict:
     """Blocks beyond a null in wide nets, none in narrow ones, and cophenetic blocks in both."""
-    tests = {m: found(row, rows, "blocks") for m, row in starting(rows, "blocks_p_").items()}
+    tests = {m: found(row, rows, "blocks") for m, row in by_width(starting(rows, "blocks_p_")).items()}
     words = "; ".join(
         f"{m.replace('_', ', M = ')}: p of no structure {rows[f'blocks_p_{m}'].value:.2g}, given the norms "
         f"{rows[f'given_norms_p_{m}'].value:.2g}; blocks explain {show(rows[f'euclidean_{m}'])} of the "
@@ -223,35 +246,43 @@ def analogy(rows: Rows, _: Parameters) -> Verdict:
     """Compare networks with glasses of known structure, by the same statistics."""
     seen, silent = starting(rows, "seen_"), starting(rows, "silent_")
     modal, nested = starting(rows, "modal_p_"), starting(rows, "hierarchy_p_")
-    exponents = starting(rows, "width_exponent_")
+    exponents, alike = starting(rows, "width_exponent_"), starting(rows, "structure_p_")
+    cold, hot = rows["glass_exponent_cold"], rows["glass_exponent_hot"]
     said = (
         "Share of instances in which the test sees a hierarchy: "
         + ", ".join(f"{name.replace('_', ' ')} {show(row)}" for name, row in (seen | silent).items())
-        + ". Networks, p values given the norms: "
+        + f". Exponent of the sd of a glass's overlaps in N: cold {show(cold)}, hot {show(hot)}. "
+        + "Networks, p values of modes, of hierarchy, and of all pairs being alike: "
         + ", ".join(
-            f"{name} modes {row.value:.2g} and hierarchy {nested[name].value:.2g}"
+            f"{name} {row.value:.2g}, {nested[name].value:.2g}, {alike[name].value:.2g} (detects modes at "
+            f"strength {rows[f'strength_modality_{name}'].value:.2g}, hierarchy at "
+            f"{rows[f'strength_hierarchy_{name}'].value:.2g})"
             for name, row in modal.items()
-            if name in nested
         )
         + ". Exponent of the sd of overlaps in M: "
         + ", ".join(f"{name} {show(row)}" for name, row in exponents.items())
-        + f". {calibrated(rows, 'modality')}; {calibrated(rows, 'hierarchy')}."
+        + "."
     )
     works = every(
-        [*(above(row, MANY) for row in seen.values()), *(below(row, MANY) for row in silent.values())]
+        [
+            *(above(row, MANY) for row in seen.values()),
+            *(below(row, MANY) for row in silent.values()),
+            above(cold, SHRINKING),
+            below(hot, SHRINKING),
+        ]
     )
     if works is not True or not seen:
-        return undecided(f"{said} The statistics do not tell known cases apart.")
+        return undecided(f"{said} The known cases are not told apart by as many instances.", INSTANCES)
     parts = [
-        some([found(row, rows, "modality") for row in modal.values()]),
-        some([found(row, rows, "hierarchy") for row in nested.values()]),
+        some([found(row, rows, f"modality_{name}") for name, row in modal.items()]),
+        some([found(row, rows, f"hierarchy_{name}") for name, row in nested.items()]),
         some([denied(below(row, SHRINKING)) for row in exponents.values()]),
     ]
     if every(parts):
         return Verdict(REPRODUCED, said)
     if None not in parts and True not in parts:
         return Verdict(NOT_REPRODUCED, said)
-    return Verdict(PARTLY, said) if None not in parts else undecided(said)
+    return Verdict(PARTLY, said) if None not in parts else undecided(said, INSTANCES)
 
 
 def degrees(rows: Rows, _: Parameters) -> Verdict:
@@ -262,7 +293,8 @@ def degrees(rows: Rows, _: Parameters) -> Verdict:
         + ", ".join(f"{name} {show(row)}" for name, row in right.items())
         + "."
     )
-    return combine([above(row, POWER) for row in right.values()] or [None], said)
+    told = [above(row, POWER) for row in right.values()]
+    return combine(told, said) if told and None not in told else undecided(said, INSTANCES)
 
 
 def other_data(rows: Rows, _: Parameters) -> Verdict:
@@ -291,7 +323,7 @@ def other_data(rows: Rows, _: Parameters) -> Verdict:
 
 def convergence(rows: Rows, _: Parameters) -> Verdict:
     """Distance to the best test accuracy after five epochs, and how late fluctuations depend on width."""
-    gaps = starting(rows, "gap_")
+    gaps = by_width(starting(rows, "gap_"))
     said = (
         f"Percentage points below the network's own best test accuracy after {EPOCHS} epochs: "
         + ", ".join(f"M = {m} {show(row)}" for m, row in gaps.items())
@@ -364,8 +396,11 @@ def _hierarchy(p_narrow: float, p_wide: float, blocks: float) -> dict[str, Measu
 def _analogy(p: float, exponent: tuple[float, float, float]) -> dict[str, Measurement]:
     kinds = ("raw", "aligned", "function")
     return synthetic(
-        **_test("modality"),
-        **_test("hierarchy"),
+        **{k: v for kind in kinds for k, v in _test(f"modality_{kind}").items()},
+        **{k: v for kind in kinds for k, v in _test(f"hierarchy_{kind}").items()},
+        **{f"structure_p_{kind}": 0.5 for kind in kinds},
+        glass_exponent_cold=(0.0, -0.1, 0.1),
+        glass_exponent_hot=(-0.5, -0.6, -0.4),
         seen_glass=(0.95, 0.9, 1.0),
         seen_one_level=(0.99, 0.9, 1.0),
         silent_hot_glass=(0.03, 0.0, 0.1),
@@ -401,20 +436,22 @@ EXAMPLES = {
     "adam-figures-disagree": (
         synthetic(
             width=512,
-            loss_at_a2=(0.05, 0.03, 0.07),
+            loss_at_a2_all_images=(0.05, 0.03, 0.07),
+            loss_at_a2_few_images=(0.01, 0.005, 0.02),
             loss_at_4=(1e-6, 5e-7, 2e-6),
             distance_at_start=35.75,
         ),
         synthetic(
             width=512,
-            loss_at_a2=(8e-6, 7e-6, 9e-6),
+            loss_at_a2_all_images=(8e-6, 7e-6, 9e-6),
+            loss_at_a2_few_images=(8e-6, 7e-6, 9e-6),
             loss_at_4=(1e-7, 5e-8, 2e-7),
             distance_at_start=35.75,
         ),
     ),
     "sgd-distances-gaussian": (_sgd(0.5, _UP, _DOWN), _sgd(0.002, _DOWN, _UP)),
     "hierarchy-at-1024": (_hierarchy(0.5, 0.002, 0.8), _hierarchy(0.002, 0.5, 0.2)),
-    "rsb-analogy": (_analogy(0.002, (0.0, -0.05, 0.05)), _analogy(0.5, _DOWN)),
+    "rsb-analogy": (_analogy(0.002, (0.0, -0.05, 0.05)), _analogy(0.5, (-0.5, -0.6, -0.4))),
     "rsb-degrees": (
         synthetic(**{f"right_{name}": (0.95, 0.9, 1.0) for name in ("rs", "one_level", "two_levels")}),
         synthetic(**{f"right_{name}": (0.4, 0.3, 0.5) for name in ("rs", "one_level", "two_levels")}),
