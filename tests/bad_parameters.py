@@ -44,7 +44,7 @@ BAD: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("hidden=" + "9" * 10_000,), ("not of type int. Allowed: int in 1..8192", "(10002 characters)")),
     (("hidden=3\x1b[31m",), ("'3\\x1b[31m' is not of type int",)),
     (("networks=2",), ("2 is out of range. Allowed: 3..256.",)),
-    (("seed=-1",), ("-1 is out of range. Allowed: 0...",)),
+    (("seed=-1",), ("-1 is out of range. Allowed: at least 0.",)),
     # real numbers
     (("learning_rate=0",), ("parameter 'learning_rate': 0.0 is out of range. Allowed: 0<..1.",)),
     (("learning_rate=1.5",), ("1.5 is out of range. Allowed: 0<..1.",)),

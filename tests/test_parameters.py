@@ -197,6 +197,25 @@ def test_bad_text_is_refused_with_what_is_allowed(name, text, message):
     assert name in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "given", "words"),
+    [
+        ("0..", "-1", "at least 0"),
+        ("0<..", "0", "more than 0"),
+        ("..8", "9", "at most 8"),
+        ("..<8", "8", "less than 8"),
+        ("0<..8", "0", "0<..8"),
+        ("3..; odd", "1", "at least 3; odd"),
+    ],
+)
+def test_a_range_with_an_open_end_is_said_in_words(allowed, given, words):
+    (parameter,) = declared(f"n: int = 5  # {{{allowed}}}")
+    with pytest.raises(ParameterError) as error:
+        parse_text(parameter, given)
+    assert str(error.value) == f"parameter 'n': {given} is out of range. Allowed: {words}."
+    assert parameter.constraint == allowed
+
+
 def test_rules_are_shown_after_the_range():
     shown = {name: parameter.constraint for name, parameter in RULES.items()}
     assert shown == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,3 +138,26 @@ def test_links_to_chapters_lead_to_notebooks() -> None:
     )
     alone = Absent(layout, ["ledger"], [])
     assert alone.soften(text) == "See walks, there and the [ledger](ledger.md)."
+
+
+def test_links_without_words_have_the_title_of_a_page_that_is_left_out(layout) -> None:
+    text = "See [](beta.md), [ ](beta.md#there), {doc}`beta`, {doc}`that <beta>` and [](status.md)."
+    assert Absent(layout, layout.toc(), ["beta"]).soften(text) == (
+        "See [](beta.ipynb), [ ](beta.ipynb#there), {doc}`beta`, {doc}`that <beta>` and [](status.md)."
+    )
+    alone = Absent(layout, ["alpha"], ["alpha"])
+    assert alone.soften(text) == "See *Beta*, *Beta*, *Beta*, that and `status`."
+    assert alone.soften("See [](alpha.md).") == "See [](alpha.ipynb)."
+
+
+def test_the_page_of_a_single_chapter_names_the_others_by_their_titles() -> None:
+    """Every chapter of the book as `spinscape run` stages it: no link without words is left, nor a gap."""
+    layout = Layout(Path(__file__).resolve().parents[1])
+    for name in layout.chapters():
+        alone = Absent(layout, [name, "ledger", "status"], [name])
+        text = (layout.book / f"{name}.md").read_text(encoding="utf-8")
+        for line, softened in zip(text.splitlines(), alone.soften(text).splitlines(), strict=True):
+            for page in re.findall(r"\[\]\(([\w-]+)\.md\)", line):
+                if page in layout.chapters() and page != name:
+                    assert f"*{alone.titles[page]}*" in softened
+            assert not re.search(r"\[\]\((?!ledger|status)[\w-]+\.md", softened)

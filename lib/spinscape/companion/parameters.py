@@ -83,6 +83,15 @@ class Range:
         high = "" if self.high == math.inf else f"{self.high:.15g}"
         return f"{low}{'<' if self.above else ''}..{'<' if self.below else ''}{high}"
 
+    @property
+    def words(self) -> str:
+        """The range as a sentence says it: in words where one end is open."""
+        if self.high == math.inf and self.low > -math.inf:
+            return f"{'more than' if self.above else 'at least'} {self.low:.15g}"
+        if self.low == -math.inf and self.high < math.inf:
+            return f"{'less than' if self.below else 'at most'} {self.high:.15g}"
+        return str(self)
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -173,7 +182,8 @@ class Parameter:
             raise ParameterError(f"parameter {self.name!r}: {unknown('value', str(cast), self.allowed)}")
         if isinstance(self.allowed, Range) and cast not in self.allowed:
             raise ParameterError(
-                f"parameter {self.name!r}: {shown(cast)} is out of range. Allowed: {self.constraint}."
+                f"parameter {self.name!r}: {shown(cast)} is out of range. "
+                f"Allowed: {'; '.join([self.allowed.words, *map(str, self.rules)])}."
             )
         if isinstance(cast, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in cast):
             raise ParameterError(

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from spinscape.companion import plotting
 from spinscape.glasses.sherrington_kirkpatrick import Tempering
+from spinscape.landscape.modality import PRINTED_BINS, histogram
 from spinscape.landscape.norm_mixture import NormMixture
 from spinscape.landscape.null_overlaps import Null, draw
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import ENOUGH, Calibration
 from spinscape.networks.snapshots import Course
 from spinscape.statistics import Estimate
+
+VERDICTS = {
+    "modality": "modes",
+    "blocks": "tree as drawn",
+    "structure": "structure",
+    "hierarchy": "hierarchy",
+}
+"""What a figure calls the verdicts of `spinscape.landscape.power`."""
+
+FEW_VALUES = 100
+"""A set of overlaps with at most so many different values has a bin for each."""
+
+MOST_SPIKES = 4
+"""So many spikes or more share a colour."""
 
 
 def overlap_distributions(
@@ -100,9 +117,15 @@ def spread(axes: Axes, samples: ArrayLike, *, label: str, colour: str) -> None:
 
 
 def distance_histograms(
-    items: Mapping[str, tuple[Pairs, Null]], *, draws: int = 100, columns: int = 3
+    items: Mapping[str, tuple[Pairs, Null]],
+    *,
+    draws: int = 100,
+    columns: int = 3,
+    printed: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
     """Draw histograms of distances with their normal curves and what a null with smooth norms gives.
+
+    Every panel says its mean and standard deviation.
 
     Parameters
     ----------
@@ -112,9 +135,19 @@ def distance_histograms(
         Draws of the null for the band.
     columns
         Panels side by side.
+    printed
+        Mean and standard deviation that the source prints, by the panel's name; panels may be missing.
+
+    Raises
+    ------
+    ValueError
+        If a printed name is no panel's.
     """
+    known = dict(printed or {})
+    if unknown := sorted(known.keys() - items.keys()):
+        raise ValueError(f"printed names no panel: {', '.join(unknown)}")
     rows = -(-len(items) // columns)
-    figure, axes = plotting.panels(columns, rows=rows, height=2.4)
+    figure, axes = plotting.panels(columns, rows=rows, height=2.6)
     for at in axes.flat[len(items) :]:
         at.set_visible(False)
     for at, (name, (pairs, null)) in zip(axes.flat, items.items(), strict=False):
@@ -125,13 +158,136 @@ def distance_histograms(
         heights = np.stack([np.histogram(row, edges, density=True)[0] for row in drawn])
         low, high = np.percentile(heights, (2.5, 97.5), axis=0)
         at.fill_between(edges, np.r_[low, low[-1]], np.r_[high, high[-1]], step="post", color="0.8", lw=0)
-        at.stairs(np.histogram(values, edges, density=True)[0], edges, color="#33638d", lw=1.3)
-        x = np.linspace(edges[0], edges[-1], 200)
-        at.plot(x, norm.pdf(x, values.mean(), values.std(ddof=1)), color="#b5651d", lw=1.2)
-        at.set(xlabel="distance", yticks=[], ylim=(0, None))
-        at.text(0.03, 0.95, name, transform=at.transAxes, va="top", fontsize=8)
+        shares = np.histogram(values, edges, density=True)[0]
+        at.stairs(shares, edges, color="#33638d", lw=1.3)
+        x, mean, sd = np.linspace(edges[0], edges[-1], 200), values.mean(), values.std(ddof=1)
+        curve = norm.pdf(x, mean, sd)
+        at.plot(x, curve, color="#b5651d", lw=1.2)
+        digits = _digits(sd)
+        lines = [name, rf"$\mu$ / $\sigma$: {mean:.{digits}f} / {sd:.{digits}f}"]
+        if name in known:
+            lines.append("source: {:.2f} / {:.2f}".format(*known[name]))
+        # The words stand above the curves.
+        top = max(shares.max(), high.max(), curve.max()) * (1.1 + 0.13 * len(lines))
+        at.set(xlabel="distance", yticks=[], ylim=(0, top))
+        at.text(0.03, 0.98, "\n".join(lines), transform=at.transAxes, va="top", fontsize=8)
         at.grid(False)
     return figure
+
+
+def printed_bins(
+    axes: Axes, values: ArrayLike, bins: int = PRINTED_BINS, label: str = "distance", *, legend: bool = True
+) -> None:
+    """Draw one histogram with very many bins and one with those of Freedman and Diaconis, as densities.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    values
+        At least 2 numbers.
+    bins
+        The many; by default as many as the source has.
+    label
+        Name of the abscissa.
+    legend
+        Whether to say the numbers of bins.
+    """
+    many, few = histogram(values, bins), histogram(values)
+    axes.stairs(
+        many.density, many.edges, fill=True, color="#c9a27e", label=f"{bins:,} bins", rasterized=bins > 500
+    )
+    axes.stairs(few.density, few.edges, color="#33638d", lw=1.4, label=f"{len(few.counts):,} bins")
+    axes.set(xlabel=label, yticks=[])
+    axes.set_ylim(0, max(many.density.max(), few.density.max()) * (1.3 if legend else 1.05))
+    axes.grid(False)
+    if legend:
+        axes.legend(fontsize=8, ncols=2, loc="upper center")
+
+
+def overlap_curves(
+    axes: Axes, items: Mapping[str, ArrayLike], *, label: str = "overlap $q$", bins: int | None = None
+) -> None:
+    """Draw the distributions P(q) of several sets in one panel, each with an integral of 1.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    items
+        Overlaps of pairs by the set's name, any shape; each set has its own number.
+    label
+        Name of the abscissa.
+    bins
+        Bins of each set between its smallest and largest overlap; by default those of Freedman and Diaconis,
+        or one for each value where values come again and again, as overlaps of few spins do.
+    """
+    for (name, values), colour in zip(items.items(), plotting.colours(len(items)), strict=True):
+        found = histogram(values, bins)
+        different = np.unique(np.round(np.ravel(np.asarray(values, float)), 9))
+        few = min(found.counts.sum() / 4, max(FEW_VALUES, len(found.counts)))
+        if bins is None and 2 < len(different) <= few:
+            middles = (different[1:] + different[:-1]) / 2
+            edges = np.r_[2 * different[0] - middles[0], middles, 2 * different[-1] - middles[-1]]
+            heights = np.histogram(values, edges, density=True)[0]
+        else:
+            edges, heights = found.edges, found.density
+        axes.stairs(heights, edges, color=colour, lw=1.4, label=name)
+    axes.set(xlabel=label, ylabel="density $P(q)$")
+    axes.set_ylim(0, None)
+    axes.legend(fontsize=8)
+
+
+def stopping(axes_row: Sequence[Axes], epochs: ArrayLike, pairs: Pairs, counts: ArrayLike) -> None:
+    """Draw norms against stopping epochs, and mean distances to the other networks against norms.
+
+    Parameters
+    ----------
+    axes_row
+        Two panels.
+    epochs
+        In which each network stopped, ``(R,)``.
+    pairs
+        The networks as they were then.
+    counts
+        Number of spikes of each network's loss until then, which colours its dot, ``(R,)``.
+
+    Raises
+    ------
+    ValueError
+        If epochs or counts are not one per network.
+    """
+    stops, spikes = np.asarray(epochs), np.asarray(counts, int)
+    if not stops.shape == spikes.shape == (pairs.replicas,):
+        raise ValueError(f"epochs {stops.shape} and counts {spikes.shape} must be one per network")
+    mean = pairs.distances.sum(1) / (pairs.replicas - 1)
+    capped = np.minimum(spikes, MOST_SPIKES)
+    groups = np.unique(capped)
+    for count, colour in zip(groups, plotting.colours(len(groups)), strict=True):
+        more = " or more" if (spikes > MOST_SPIKES).any() and count == MOST_SPIKES else ""
+        which = capped == count
+        marks: dict[str, Any] = {"ms": 4, "mew": 0, "alpha": 0.8, "color": colour}
+        axes_row[0].plot(stops[which], pairs.norms[which], "o", label=f"{count}{more}", **marks)
+        axes_row[1].plot(pairs.norms[which], mean[which], "o", **marks)
+    axes_row[0].set(xlabel="stopping epoch", ylabel="norm of the weights")
+    axes_row[1].set(xlabel="norm of the weights", ylabel="mean distance to the others")
+    plotting.whole_numbers(axes_row[0])
+    # Above the panel, where no dot is.
+    axes_row[0].legend(
+        title="spikes",
+        fontsize=8,
+        title_fontsize=8,
+        ncols=len(groups),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        columnspacing=1,
+        handletextpad=0.1,
+    )
+
+
+def _digits(sd: float) -> int:
+    """Digits after the point that show two of a standard deviation, at least 2."""
+    return max(2, 1 - int(np.floor(np.log10(sd)))) if sd > 0 else 2
 
 
 def norm_prediction(axes: Axes, found: NormMixture, label: str) -> None:
@@ -144,40 +300,70 @@ def norm_prediction(axes: Axes, found: NormMixture, label: str) -> None:
     axes.grid(False)
 
 
-def distance_course(axes: Axes, course: Course, marks: Sequence[int] = ()) -> None:
-    """Draw the mean distance between networks against their mean training loss, with dots at some epochs."""
+def distance_course(axes: Axes, course: Course, *, label: str = "", colour: str = "#33638d") -> None:
+    """Draw the mean distance between networks against their mean training loss, with a dot per epoch."""
     loss = np.nanmean(course.history.train_loss, 1)
     at = course.measured - 1
-    axes.plot(loss[at], course.distance_mean[at], color="#33638d", lw=1.4)
-    chosen = [epoch - 1 for epoch in marks if epoch in course.measured]
-    axes.plot(loss[chosen], course.distance_mean[chosen], "o", ms=5, color="#33638d")
+    axes.plot(loss[at], course.distance_mean[at], "o-", ms=3, color=colour, lw=1.2, label=label)
     axes.set_xscale("log")
-    axes.invert_xaxis()
+    if not axes.xaxis_inverted():
+        axes.invert_xaxis()
+
+
+def kept_curves(axes_row: Sequence[Axes], loss: ArrayLike, norms: ArrayLike, spiked: ArrayLike) -> None:
+    """Draw training losses and norms ``(E, R)`` against the epoch, brown where `spiked` ``(R,)`` is true."""
+    rows = np.asarray(loss, float), np.asarray(norms, float)
+    for r, late in enumerate(np.asarray(spiked, bool)):
+        for at, values in zip(axes_row, rows, strict=True):
+            at.plot(
+                np.arange(1, 1 + len(values)), values[:, r], lw=0.8, color="#b5651d" if late else "#33638d"
+            )
+    axes_row[0].set(xlabel="epoch", ylabel="training loss (nats)", yscale="log")
+    axes_row[1].set(xlabel="epoch", ylabel="norm of the weights")
 
 
 def power_curves(axes: Sequence[Axes], rates: Calibration, verdicts: Sequence[str]) -> None:
-    """Draw the power of some verdicts against the strength of planted clusters, one panel per kind."""
+    """Draw the power of some verdicts against the strength of planted clusters, one panel per kind.
+
+    The legend stands below the panels.
+    """
     for k, at in enumerate(axes):
-        for name, colour in zip(verdicts, plotting.colours(len(verdicts)), strict=True):
-            v = rates.verdicts.index(name)
-            low, high = rates.power_interval[k, :, v].T
-            at.plot(rates.strengths, rates.power[k, :, v], "o-", ms=3, lw=1.3, color=colour, label=name)
-            at.fill_between(rates.strengths, low, high, color=colour, alpha=0.2, lw=0)
-        at.axhline(ENOUGH, color="0.4", ls="--", lw=1)
-        at.set(xlabel="strength of the clusters", ylim=(-0.03, 1.03))
-        at.text(
-            0.97,
-            0.05,
-            " x ".join(map(str, rates.branching[k])) + " clusters",
-            transform=at.transAxes,
-            ha="right",
-        )
+        _power(at, rates, verdicts, k)
+        at.set_title(r" $\times$ ".join(map(str, rates.branching[k])) + " clusters", loc="left", fontsize=10)
+    _power_legend(axes, len(verdicts))
+
+
+def power_of_sets(
+    axes: Sequence[Axes], rates: Mapping[str, Calibration], verdicts: Sequence[str], kind: int = 0
+) -> None:
+    """Draw the power of some verdicts for one kind of planted clusters, one panel per set of states."""
+    for at, (name, found) in zip(axes, rates.items(), strict=True):
+        _power(at, found, verdicts, kind)
+        at.set_title(name, loc="left", fontsize=10)
+    _power_legend(axes, len(verdicts))
+
+
+def _power(at: Axes, rates: Calibration, verdicts: Sequence[str], k: int) -> None:
+    for name, colour in zip(verdicts, plotting.colours(len(verdicts)), strict=True):
+        v = rates.verdicts.index(name)
+        low, high = rates.power_interval[k, :, v].T
+        at.plot(rates.strengths, rates.power[k, :, v], "o-", ms=3, lw=1.3, color=colour, label=VERDICTS[name])
+        at.fill_between(rates.strengths, low, high, color=colour, alpha=0.2, lw=0)
+    at.axhline(ENOUGH, color="0.4", ls="--", lw=1)
+    at.set(xlabel="strength of the clusters", ylim=(-0.03, 1.03))
+
+
+def _power_legend(axes: Sequence[Axes], columns: int) -> None:
     axes[0].set_ylabel("share of sets with an alarm")
-    axes[0].legend(fontsize=8)
+    handles, names = axes[0].get_legend_handles_labels()
+    axes[0].figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def spread_against_size(axes: Axes, sizes: Sequence[int], curves: Mapping[str, Sequence[Estimate]]) -> None:
-    """Draw estimates against a size on logarithmic axes; dotted, the power -1/2 from each start."""
+    """Draw estimates against a size on logarithmic axes; dotted, the power -1/2 from each start.
+
+    Sizes are labelled as they are, ordinates at 1, 2 and 5 of each decade.
+    """
     x = np.asarray(sizes, float)
     for (name, row), colour in zip(curves.items(), plotting.colours(len(curves)), strict=True):
         value, low, high = (
@@ -195,6 +381,8 @@ def spread_against_size(axes: Axes, sizes: Sequence[int], curves: Mapping[str, S
         )
         axes.plot(x, value[0] * np.sqrt(x[0] / x), ":", color=colour, lw=1)
     axes.set(xscale="log", yscale="log")
+    plotting.sparse_log_ticks(axes)
     axes.set_xticks(x, [str(size) for size in sizes])
-    axes.minorticks_off()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
     axes.legend(fontsize=8)
