@@ -101,7 +101,6 @@ def test_power_curves() -> None:
     for k, at in enumerate(both):
         assert at.lines[0].get_ydata().tolist() == power[k, :, 3].tolist()
         assert at.lines[1].get_ydata() == [ENOUGH, ENOUGH]
-    assert both[1].texts[0].get_text() == "3 x 3 clusters"
 
 
 def test_spread_against_size(axes: Axes) -> None:
