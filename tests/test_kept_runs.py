@@ -23,8 +23,8 @@ def test_kept_run_is_whole_and_consistent():
     assert quiet is not None
     assert quiet.quiet is None
     assert quiet.epsilon > run.epsilon
-    # The same networks at first, whatever epsilon.
-    assert quiet.norms[0] == pytest.approx(run.norms[0, : quiet.replicas], rel=0.05)
+    # The same starts; a larger epsilon makes smaller steps.
+    assert quiet.norms[0] == pytest.approx(run.norms[0, : quiet.replicas], rel=0.15)
     assert quiet.pairs(20).replicas == quiet.replicas >= 12
     with pytest.raises(ValueError, match="not after 3"):
         run.pairs(3)

@@ -176,7 +176,7 @@ def distance_histograms(
 
 
 def printed_bins(
-    axes: Axes, values: ArrayLike, label: str = "distance", *, bins: int = PRINTED_BINS, legend: bool = True
+    axes: Axes, values: ArrayLike, bins: int = PRINTED_BINS, label: str = "distance", *, legend: bool = True
 ) -> None:
     """Draw one histogram with very many bins and one with those of Freedman and Diaconis, as densities.
 
@@ -186,10 +186,10 @@ def printed_bins(
         Where to draw.
     values
         At least 2 numbers.
-    label
-        Name of the abscissa.
     bins
         The many; by default as many as the source has.
+    label
+        Name of the abscissa.
     legend
         Whether to say the numbers of bins.
     """
@@ -300,86 +300,63 @@ def norm_prediction(axes: Axes, found: NormMixture, label: str) -> None:
     axes.grid(False)
 
 
-def distance_course(
-    axes: Axes,
-    course: Course,
-    marks: Sequence[int] | None = None,
-    *,
-    label: str = "",
-    colour: str = "#33638d",
-) -> None:
-    """Draw the mean distance between networks against their mean training loss, with dots at epochs.
-
-    Dots are at all epochs after which distances were taken, or at those of `marks` among them.
-    """
+def distance_course(axes: Axes, course: Course, *, label: str = "", colour: str = "#33638d") -> None:
+    """Draw the mean distance between networks against their mean training loss, with a dot per epoch."""
     loss = np.nanmean(course.history.train_loss, 1)
     at = course.measured - 1
-    axes.plot(loss[at], course.distance_mean[at], color=colour, lw=1.4, label=label or None)
-    chosen = [
-        epoch - 1 for epoch in (course.measured if marks is None else marks) if epoch in course.measured
-    ]
-    axes.plot(loss[chosen], course.distance_mean[chosen], "o", ms=4, color=colour)
+    axes.plot(loss[at], course.distance_mean[at], "o-", ms=3, color=colour, lw=1.2, label=label)
     axes.set_xscale("log")
     if not axes.xaxis_inverted():
         axes.invert_xaxis()
 
 
-def power_curves(
-    axes: Sequence[Axes], rates: Calibration, verdicts: Sequence[str], *, kind: int | None = None
-) -> None:
-    """Draw the power of some verdicts against the strength of planted clusters.
-
-    One legend stands below all panels of the figure, the clusters are named above each panel.
-
-    Parameters
-    ----------
-    axes
-        A panel for each kind of clusters, or those that draw the one that is wanted.
-    rates
-        What was measured.
-    verdicts
-        Some of its verdicts.
-    kind
-        Which of its kinds of clusters; by default one after the other.
-    """
-    kinds = range(len(axes)) if kind is None else [kind] * len(axes)
-    for k, at in zip(kinds, axes, strict=True):
-        for name, colour in zip(verdicts, plotting.colours(len(verdicts)), strict=True):
-            v = rates.verdicts.index(name)
-            low, high = rates.power_interval[k, :, v].T
-            words = VERDICTS.get(name, name)
-            at.plot(rates.strengths, rates.power[k, :, v], "o-", ms=3, lw=1.3, color=colour, label=words)
-            at.fill_between(rates.strengths, low, high, color=colour, alpha=0.2, lw=0)
-        at.axhline(ENOUGH, color="0.4", ls="--", lw=1)
-        at.set(xlabel="strength of the clusters", ylim=(-0.03, 1.03))
-        at.set_title(r" $\times$ ".join(map(str, rates.branching[k])) + " clusters", loc="left", fontsize=10)
-        place = at.get_subplotspec()
-        if place is None or place.is_first_col():
-            at.set_ylabel("share of sets with an alarm")
-    figure = axes[0].figure
-    if not figure.legends:
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8)
-
-
 def kept_curves(axes_row: Sequence[Axes], loss: ArrayLike, norms: ArrayLike, spiked: ArrayLike) -> None:
-    """Draw the training loss and the norm of each network against the epoch.
+    """Draw training losses and norms ``(E, R)`` against the epoch, brown where `spiked` ``(R,)`` is true."""
+    rows = np.asarray(loss, float), np.asarray(norms, float)
+    for r, late in enumerate(np.asarray(spiked, bool)):
+        for at, values in zip(axes_row, rows, strict=True):
+            at.plot(
+                np.arange(1, 1 + len(values)), values[:, r], lw=0.8, color="#b5651d" if late else "#33638d"
+            )
+    axes_row[0].set(xlabel="epoch", ylabel="training loss (nats)", yscale="log")
+    axes_row[1].set(xlabel="epoch", ylabel="norm of the weights")
 
-    Parameters
-    ----------
-    axes_row
-        Two panels.
-    loss, norms
-        After each of E epochs, ``(E, R)``.
-    spiked
-        Which networks are brown, not blue, ``(R,)``.
+
+def power_curves(axes: Sequence[Axes], rates: Calibration, verdicts: Sequence[str]) -> None:
+    """Draw the power of some verdicts against the strength of planted clusters, one panel per kind.
+
+    The legend stands below the panels.
     """
-    for at, rows in zip(axes_row, (np.asarray(loss, float), np.asarray(norms, float)), strict=True):
-        for row, brown in zip(rows.T, np.asarray(spiked, bool), strict=True):
-            at.plot(np.arange(1, 1 + len(row)), row, lw=0.8, color="#b5651d" if brown else "#33638d")
-        at.set_xlabel("epoch")
-    axes_row[0].set(ylabel="training loss (nats)", yscale="log")
-    axes_row[1].set(ylabel="norm of the weights")
+    for k, at in enumerate(axes):
+        _power(at, rates, verdicts, k)
+        at.set_title(r" $\times$ ".join(map(str, rates.branching[k])) + " clusters", loc="left", fontsize=10)
+    _power_legend(axes, len(verdicts))
+
+
+def power_of_sets(
+    axes: Sequence[Axes], rates: Mapping[str, Calibration], verdicts: Sequence[str], kind: int = 0
+) -> None:
+    """Draw the power of some verdicts for one kind of planted clusters, one panel per set of states."""
+    for at, (name, found) in zip(axes, rates.items(), strict=True):
+        _power(at, found, verdicts, kind)
+        at.set_title(name, loc="left", fontsize=10)
+    _power_legend(axes, len(verdicts))
+
+
+def _power(at: Axes, rates: Calibration, verdicts: Sequence[str], k: int) -> None:
+    for name, colour in zip(verdicts, plotting.colours(len(verdicts)), strict=True):
+        v = rates.verdicts.index(name)
+        low, high = rates.power_interval[k, :, v].T
+        at.plot(rates.strengths, rates.power[k, :, v], "o-", ms=3, lw=1.3, color=colour, label=VERDICTS[name])
+        at.fill_between(rates.strengths, low, high, color=colour, alpha=0.2, lw=0)
+    at.axhline(ENOUGH, color="0.4", ls="--", lw=1)
+    at.set(xlabel="strength of the clusters", ylim=(-0.03, 1.03))
+
+
+def _power_legend(axes: Sequence[Axes], columns: int) -> None:
+    axes[0].set_ylabel("share of sets with an alarm")
+    handles, names = axes[0].get_legend_handles_labels()
+    axes[0].figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def spread_against_size(axes: Axes, sizes: Sequence[int], curves: Mapping[str, Sequence[Estimate]]) -> None:
