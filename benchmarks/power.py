@@ -5,7 +5,7 @@
 
 `false`: shares of alarms on states without clusters, each set with its own fit and draws.
 `pooled`: the same where sets share the draws, as a chapter does.
-`power`: shares of alarms on planted clusters of rising strength.
+`power`: shares of alarms on planted clusters of rising strength, equal, of random and of given sizes.
 `confounds`: states that are no clusters but are not all alike either; sets share the draws.
 """
 
@@ -22,6 +22,7 @@ from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import VERDICTS, calibrate, clopper_pearson, pvalues
 
 DIMENSION = 4000
+STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
 def norms(replicas: int, groups: int = 1) -> np.ndarray:
@@ -43,12 +44,12 @@ def cloud(replicas: int, draws: int, seed: int, *, kind: str) -> np.ndarray:
             x[:, :3] += 20 * rng.standard_normal((replicas, 3))
         elif kind == "power-law spectrum":
             x *= np.arange(1, DIMENSION + 1) ** -0.3
-        elif kind == "one uniform axis":
-            x[:, 0] += 25 * np.sqrt(12) * (rng.random(replicas) - 0.5)
+        elif kind.startswith("one uniform axis"):
+            x[:, 0] += AXES[kind] * np.sqrt(12) * (rng.random(replicas) - 0.5)
         elif kind == "one axis, Student t 5":
             x[:, 0] += 25 * rng.standard_t(5, replicas)
-        elif kind == "common direction, three epochs":
-            x[:, 0] += 20 * (1 + index % 3)
+        elif kind.startswith("common direction, three epochs"):
+            x[:, 0] += EPOCHS[kind] * (1 + index % 3)
         elif kind == "common direction, lengths vary":
             x[:, 0] += 30 + 8 * rng.standard_normal(replicas)
         elif kind == "noise varies by state":
@@ -63,11 +64,29 @@ def cloud(replicas: int, draws: int, seed: int, *, kind: str) -> np.ndarray:
     return q
 
 
+AXES = {f"one uniform axis, {sigmas} sigma": (sigmas * DIMENSION**0.5) ** 0.5 for sigmas in (5, 10, 14, 20)}
+"""Standard deviation along the axis, where that of the noise is 1.
+
+Named after the deviation of its part of an overlap over that of the fluctuations.
+"""
+
+EPOCHS = {f"common direction, three epochs, {step}": step for step in (5.0, 10.0, 20.0)}
+"""What of the common direction each epoch adds."""
+
 CONFOUNDS = (
-    "one Gaussian axis", "three Gaussian axes", "power-law spectrum", "common direction, three epochs",
-    "common direction, lengths vary", "noise varies by state", "one uniform axis", "one axis, Student t 5",
-    "two outliers",
+    "one Gaussian axis", "three Gaussian axes", "power-law spectrum", *EPOCHS,
+    "common direction, lengths vary", "noise varies by state", *AXES, "one axis, Student t 5", "two outliers",
 )  # fmt: skip
+
+
+def unequal(replicas: int) -> dict[str, list[int]]:
+    """Clusters of stated sizes: a sixth against the rest, and a third or a sixth among single states."""
+    sixth, third = replicas // 6, replicas // 3
+    return {
+        f"{sixth} + {replicas - sixth}": [sixth, replicas - sixth],
+        f"{third} among singles": [third] + [1] * (replicas - third),
+        f"{sixth} among singles": [sixth] + [1] * (replicas - sixth),
+    }
 
 
 def rates(sets: Draws, null_draws: int, *, pooled: bool, how: str, of: str = "distances") -> str:
@@ -86,6 +105,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[30, 60, 200])
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--nulls", type=int, default=199)
+    parser.add_argument("--planted", type=int, default=100, help="planted sets of each kind and strength")
     parser.add_argument("--what", nargs="+", default=["false", "pooled", "power", "confounds"])
     given = parser.parse_args()
     for r in given.sizes:
@@ -106,19 +126,20 @@ def main() -> None:
                           f"  {took:.0f} s", flush=True)  # fmt: skip
         if "power" in given.what:
             data = Pairs.from_overlaps(replica_symmetric(r, dimension=DIMENSION, seed=3)[0], norms(r))
-            for sizes in ("equal", "random"):
+            kinds = ((2,), (3,), (4,), (5,), (3, 3))
+            cases = [("equal", "equal", kinds), ("random", "random", kinds)]
+            cases += [(name, sizes, ((len(sizes),),)) for name, sizes in unequal(r).items()]
+            for name, sizes, branching in cases:
                 start = time.process_time()
                 table = calibrate(
-                    fit(data), branching=((2,), (3,), (4,), (5,), (3, 3)), draws=50, sizes=sizes
-                )  # fmt: skip
+                    fit(data), strengths=STRENGTHS, branching=branching, draws=given.planted, sizes=sizes
+                )
                 took = time.process_time() - start
-                print(f"  power, {sizes} sizes, {took:.0f} s; strengths {table.strengths}; 80% from")
+                print(f"  power, {name}, {took:.0f} s; strengths {table.strengths}; interval above 80% from")
                 for kind, power, enough in zip(table.branching, table.power, table.enough, strict=True):
                     for v, verdict in enumerate(VERDICTS):
-                        print(
-                            f"    {kind!s:7} {verdict:10} {np.round(power[:, v], 2)}  {enough[v]:.2f}",
-                            flush=True,
-                        )
+                        shares = " ".join(f"{share:4.2f}" for share in power[:, v])
+                        print(f"    {kind!s:7} {verdict:10} {shares}  {enough[v]:.2f}", flush=True)
         if "confounds" in given.what:
             for kind in CONFOUNDS:
                 q = cloud(r, given.draws, 11, kind=kind)

@@ -175,6 +175,13 @@ def test_alignment_to_one_reference_distorts_triples() -> None:
     assert found.without_reference[2] == pytest.approx(np.mean([gap for held, gap in gaps if not held]) / sd)
 
 
+@pytest.mark.filterwarnings("error")
+def test_triples_of_networks_that_are_all_the_same_have_no_scale() -> None:
+    torch.manual_seed(0)
+    found = triple_distortion(Ensemble.from_modules([mlp([5, 4, 3])] * 5))
+    assert np.isnan([found.lost, *found.triples, *found.with_reference, *found.without_reference]).all()
+
+
 def test_distances_of_functions() -> None:
     ensemble, x = networks("two layers", 3), inputs("two layers")
     found = function_distances(ensemble, x)

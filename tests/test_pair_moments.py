@@ -53,3 +53,17 @@ def test_pairs_are_consistent_and_checked():
         Pairs.from_overlaps(np.eye(3), [1, 1, 0])
     with pytest.raises(ValueError, match="rows"):
         Pairs.from_vectors(np.zeros((3, 2)))
+
+
+def test_vectors_that_nearly_agree_keep_their_distances() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((8, 2000))
+    rows[1] = rows[0]
+    rows[3] = rows[2] + 1e-9 * rng.standard_normal(2000)
+    rows[5] = 1.0000001 * rows[4]
+    found = Pairs.from_vectors(rows)
+    exact = np.linalg.norm(rows[:, None] - rows, axis=2)
+    np.testing.assert_allclose(found.distances, exact, rtol=1e-9)
+    assert found.distances[0, 1] == 0
+    assert np.abs(found.overlaps).max() <= 1
+    np.testing.assert_array_equal(found.overlaps, found.overlaps.T)

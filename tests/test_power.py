@@ -37,11 +37,12 @@ def test_intervals_are_those_of_scipy() -> None:
         np.testing.assert_allclose(clopper_pearson(hits, 20), wanted, atol=1e-12)
 
 
-def test_enough_is_where_power_stays() -> None:
+def test_enough_is_where_the_interval_of_power_stays_above() -> None:
     x = np.array([1.0, 2.0, 3.0])
-    assert _enough(x, np.array([0.0, 0.6, 1.0])) == pytest.approx(2.5)
-    assert _enough(x, np.array([0.9, 0.7, 0.9])) == pytest.approx(2.5)
-    assert _enough(x, np.array([0.9, 0.9, 0.9])) == 1
+    assert _enough(x, np.array([0.0, 0.6, 1.0])) == 3
+    assert _enough(x, np.array([0.9, 0.7, 0.8])) == 3
+    assert _enough(x[::-1], np.array([0.9, 0.9, 0.7])) == 2
+    assert _enough(x, np.array([0.9, 0.9, np.nan])) == 1
     assert np.isnan(_enough(x, np.array([0.9, 0.9, 0.7])))
     assert np.isnan(_enough(x, np.full(3, np.nan)))
 
@@ -63,12 +64,16 @@ def test_false_alarms_are_rare_and_power_is_high() -> None:
     assert found.verdicts == VERDICTS
     # More than 10 of 120 at a rate of 0.02 happen once in 10,000.
     assert (found.false_alarms <= 10 / 120).all()
-    assert found.power.shape == (1, 2, 3)
-    assert (found.power[0, 1] >= 0.8).all()
+    assert found.power.shape == (1, 2, 4)
+    # The data's norms come in three groups, and the tree of the distances shows those.
+    blocks = VERDICTS.index("blocks")
+    assert found.power[0, 1, blocks] < 0.5
+    assert (np.delete(found.power[0, 1], blocks) >= 0.8).all()
     assert found.power[0, 0, 0] < 0.5
     assert (found.power_interval[..., 0] <= found.power).all()
     assert (found.power <= found.power_interval[..., 1]).all()
-    assert (found.enough <= 8).all()
+    for verdict in ("structure", "hierarchy"):
+        assert found.enough[0, VERDICTS.index(verdict)] <= 8
 
 
 def test_strengths_that_no_vectors_have_are_left_out() -> None:
@@ -78,6 +83,27 @@ def test_strengths_that_no_vectors_have_are_left_out() -> None:
     )
     assert np.isfinite(found.power[0, 0]).all()
     assert np.isnan(found.power[0, 1]).all()
+    told = found.measurements("structure")
+    assert told["strength_structure"] == 1
+    assert float(told["power_structure"]) == found.power[0, 0, VERDICTS.index("structure")]
+    none = calibrate(Pairs.from_overlaps(q), strengths=(9.0,), branching=((2,),), draws=10, null_draws=49)
+    told = none.measurements("structure")
+    assert np.isnan(told["strength_structure"])
+    assert np.isnan(float(told["power_structure"]))
+    assert np.isfinite(float(told["alarms_structure"]))
+
+
+def test_clusters_of_given_sizes() -> None:
+    null = fit(data())
+    q = planted_sets(null, (2,), 20.0, 3, sizes=(6, R - 6)).overlaps
+    level = null.overlap + 10 * null.sigma
+    # In units of the fluctuation the two are 20 apart: rows have 5 or R - 7 others close to them.
+    close = np.sort((q > level).sum(2) - 1, axis=1)
+    assert (close == [5] * 6 + [R - 7] * (R - 6)).all()
+    with pytest.raises(ValueError, match="sizes must be of 2 clusters"):
+        planted_sets(null, (2,), 1.0, 3, sizes=(6, 6))
+    with pytest.raises(ValueError, match="sizes must be"):
+        planted_sets(null, (2, 2), 1.0, 3, sizes=(6, R - 6))
 
 
 def test_pooled_and_own_draws_tell_the_same() -> None:
@@ -109,7 +135,7 @@ def test_gaussian_networks_keep_the_norm_of_every_parameter() -> None:
 @pytest.mark.parametrize("aligned", [False, True])
 def test_gaussian_networks_raise_few_alarms(aligned: bool) -> None:
     found = network_false_alarms(networks(), aligned=aligned, sets=10, null_draws=99)
-    assert found.pvalues.shape == (10, 3)
+    assert found.pvalues.shape == (10, 4)
     # At a rate of 0.05, 5 of 10 happen once in 15,000.
     assert (found.alarms < 0.5).all()
     assert (found.overlap > 0.1).all() == aligned

@@ -269,6 +269,8 @@ def test_other_bad_arguments_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(_sk_checks, "available_bytes", lambda device: 1e6)
     with pytest.raises(ValueError, match=r"take 0.0298 GiB, more than there is: 3 such instances fit"):
         sample_couplings(200, 100)
+    with pytest.raises(ValueError, match="not even one such instance fits"):
+        sample_couplings(2000, 1)
     monkeypatch.setattr(_sk_checks, "available_bytes", lambda device: 1e4)
     with pytest.raises(ValueError, match="chains of 3 instances of 12 spins take"):
         temper(sample_couplings(12, 1).repeat(3, 0), [0.5, 1.0])

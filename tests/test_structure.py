@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from spinscape.glasses.overlap_models import planted, replica_symmetric
-from spinscape.landscape.null_overlaps import Draws
+from spinscape.landscape.modality import mixtures
+from spinscape.landscape.null_overlaps import Draws, draw, split
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.structure import PLAIN, RESIDUAL, Structure, pvalue, statistics, structure
 
@@ -105,3 +106,30 @@ def test_what_is_no_question_is_refused() -> None:
         structure(data, draws=20)
     with pytest.raises(ValueError, match="at least 12 states"):
         structure(Pairs.from_overlaps(np.eye(9)))
+
+
+def test_no_value_has_no_p_value() -> None:
+    found = pvalue(np.array([np.nan, 2.0]), np.array([1.0, 3.0, np.nan]))
+    assert np.isnan(found[0])
+    assert found[1] == 2 / 3
+
+
+def test_gain_of_the_data_is_that_of_the_same_fit_as_of_the_draws() -> None:
+    data = clusters(6.0)
+    found = structure(data, **OPTIONS)
+    alone = mixtures(data.upper_distances[None], bins=200, steps=100)[0]
+    assert found.row("gain")[0] == pytest.approx(alone.gain)
+    drawn = draw(found.null, 5).distances[:, *np.triu_indices(R, 1)]
+    wanted = [one.gain for one in mixtures(drawn, bins=200, steps=100)]
+    assert found.row("gain")[1][:5] == pytest.approx(wanted)
+
+
+def test_two_clusters_of_unequal_size_are_no_product_of_effects() -> None:
+    sizes = [9, 27]
+    q = planted(replicas=R, strength=8.0, dimension=2000, branching=(2,), sizes=sizes, seed=3).overlaps
+    assert split(q).product[0] == 0
+    common = np.random.default_rng(3).standard_normal((R, 2000))
+    common[:, 0] += 15 * (1 + np.arange(R) % 3)
+    one = split(Pairs.from_vectors(common).overlaps[None])
+    assert one.product[0] * one.mean[0] == pytest.approx(1, abs=0.2)
+    assert verdicts(structure(Pairs.from_overlaps(q[0]), **OPTIONS))[1:] == (True, True)

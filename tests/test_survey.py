@@ -91,11 +91,19 @@ def test_what_is_no_stack_of_overlaps_is_refused() -> None:
         verdict_p(Pairs.from_overlaps(cloud(14, 1, 0.0, 1)), "modality", draws=98)
 
 
-@pytest.mark.xfail(strict=True, reason="survey says it raises as structure does, and does not")
 @pytest.mark.parametrize(("states", "draws"), [(9, 99), (14, 3)])
 def test_too_few_states_or_draws_are_refused(states: int, draws: int) -> None:
     with pytest.raises(ValueError, match="at least"):
         survey(cloud(states, 1, 0.0, 1)[None], draws=draws)
+
+
+def test_states_that_are_no_numbers_are_refused() -> None:
+    sets = np.stack([cloud(14, 1, 0.0, 1)] * 2)
+    sets[1, 3, 4] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        survey(sets)
+    with pytest.raises(ValueError, match="square matrix"):
+        survey(np.ones((1, 14, 13)))
 
 
 def test_a_survey_comes_back_from_disk(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 from spinscape.landscape import triples as module
 from spinscape.landscape.hierarchy import tree
 from spinscape.landscape.pairs import Pairs
-from spinscape.landscape.triples import INDEPENDENT, mean_gaps, mean_k, triples
+from spinscape.landscape.triples import INDEPENDENT, mean_k, triples
 
 
 def states(replicas: int, seed: int = 0) -> Pairs:
@@ -41,8 +41,7 @@ def test_all_triples_are_those_of_brute_force(kind: str) -> None:
     np.testing.assert_allclose(found.base, base, atol=1e-13)
     assert found.scale == pytest.approx(spread)
     assert found.mean_k == pytest.approx(np.mean(k))
-    assert found.isosceles == pytest.approx(np.mean(np.array(k) < base))
-    np.testing.assert_allclose(mean_gaps(pairs, kind), [np.mean(k), np.mean(base)], rtol=1e-12)
+    assert mean_k(pairs, kind) == pytest.approx(np.mean(k), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["distances", "overlaps"])
@@ -50,30 +49,28 @@ def test_means_of_many_are_those_of_each(kind: str, monkeypatch) -> None:
     # Pieces of two matrices, and one left over.
     monkeypatch.setattr(module, "PIECE", 2 * 11**2)
     many = [states(11, seed) for seed in range(5)]
-    means = mean_gaps(np.stack([getattr(one, kind) for one in many]), kind)
-    assert means[0].shape == (5,)
-    for b, one in enumerate(many):
-        found = triples(one, kind)
-        assert means[0][b] == pytest.approx(found.mean_k, rel=1e-12)
-        assert means[1][b] == pytest.approx(found.mean_base, rel=1e-12)
+    means = mean_k(np.stack([getattr(one, kind) for one in many]), kind)
+    assert means.shape == (5,)
+    for mean, one in zip(means, many, strict=True):
+        assert mean == pytest.approx(triples(one, kind).mean_k, rel=1e-12)
     assert np.shape(mean_k(many[0], kind)) == ()
     assert mean_k(many[0].distances[None]).shape == (1,)
 
 
 def test_independent_normals_are_at_their_reference() -> None:
     # Within five standard errors over 40 sets: with Student's t, false alarms below one in 50,000.
-    k, base = mean_gaps(np.stack([independent(40, seed) for seed in range(40)]))
-    for values in (k, base):
+    sets = [independent(40, seed) for seed in range(40)]
+    base = np.array([triples(one).base.mean() for one in sets])
+    for values in (mean_k(np.stack(sets)), base):
         assert abs(values.mean() - INDEPENDENT) < 5 * values.std(ddof=1) / 40**0.5
         assert values.std() < 0.05
     assert pytest.approx(0.8463, abs=5e-5) == INDEPENDENT
-    assert triples(independent(60)).isosceles == pytest.approx(0.5, abs=0.02)
 
 
 def test_an_ultrametric_space_has_k_zero() -> None:
     found = triples(tree(states(30)).cophenetic)
     assert found.k.max() < 1e-12
-    assert found.mean_base > 0.1
+    assert found.base.mean() > 0.1
     clusters = np.arange(30) % 3
     q = np.where(clusters[:, None] == clusters, 0.5, 0.1) + 0.5 * np.eye(30)
     np.fill_diagonal(q, 1)

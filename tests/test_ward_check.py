@@ -59,15 +59,24 @@ def test_blocks_explain_clusters_and_every_cophenetic_matrix() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="no states"):
         ward_check.against_scipy([])
+    with pytest.raises(ValueError, match="no states"):
+        ward_check.block_shares([])
     with pytest.raises(ValueError, match="from 1 to"):
         ward_check.block_shares([states(1, 4)])
 
 
-@pytest.mark.xfail(strict=True, reason="a merge at height zero divides zero by zero")
-@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.filterwarnings("error")
 def test_two_equal_states_do_not_spoil_the_comparison() -> None:
     x = np.random.default_rng(1).standard_normal((8, 30))
     x[5] = x[2]
     d = np.sqrt(((x[:, None] - x) ** 2).sum(-1))
     found = ward_check.against_scipy([Pairs.from_distances(d, np.linalg.norm(x, axis=1))])
     assert max(found.heights, found.cophenetic) < 1e-12
+
+
+@pytest.mark.filterwarnings("error")
+def test_ties_leave_heights_alike() -> None:
+    corners = np.array([[int(b) for b in f"{i:04b}"] for i in range(16)], float) * 2 - 1
+    found = ward_check.against_scipy([Pairs.from_vectors(corners)])
+    assert found.heights < 1e-12
+    assert np.isfinite([found.cophenetic, found.alike, found.typeset]).all()

@@ -64,7 +64,9 @@ def check_fits(n: int, instances: int, each: float, what: str, device: torch.dev
     """Raise ValueError where I instances that take so many bytes each do not fit in memory."""
     there = available_bytes(device)
     if instances * each > there:
+        most = int(there / each)
+        allowed = f"{most} such instances fit" if most else "not even one such instance fits"
         raise ValueError(
             f"{what} of {instances} instances of {n} spins take {instances * each / 2**30:.3g} GiB, more "
-            f"than there is: {int(there / each)} such instances fit"
+            f"than there is: {allowed}"
         )

@@ -145,7 +145,8 @@ def temper(
     A sweep offers every spin of every walker a flip; then neighbours in temperature are offered an exchange.
     Energy and overlaps are measured after every sweep.
     What instance i gives depends on its couplings, the seed, i and the other arguments, not on the number of
-    instances.
+    instances; in torch up to rounding, since its matrix products may round otherwise when there are more: the
+    last bits of energies may differ, and with them, rarely, a flip.
 
     Parameters
     ----------

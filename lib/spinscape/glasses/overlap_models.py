@@ -130,7 +130,7 @@ def planted(
     sigma: float | None = None,
     effect: float = 0.0,
     branching: Sequence[int] = (3,),
-    sizes: str = "equal",
+    sizes: str | Sequence[int] = "equal",
     draws: int = 1,
     seed: int = 0,
 ) -> Planted:
@@ -153,7 +153,8 @@ def planted(
     branching
         Number of clusters at each level within one of the level above, shape (levels,).
     sizes
-        ``"equal"``, as nearly as can be, or ``"random"``: every state chooses its cluster at every level.
+        ``"equal"``, as nearly as can be; ``"random"``: every state chooses its cluster at every level; or, at
+        one level, the number of states of each cluster.
 
     Raises
     ------
@@ -173,8 +174,13 @@ def planted(
         raise ValueError(f"branching must have one number for each of {levels} levels, not {branching!r}")
     if math.prod(counts) > replicas:
         raise ValueError(f"{replicas} states do not fill {math.prod(counts)} clusters")
-    if sizes not in ("equal", "random"):
-        raise ValueError(f'sizes must be "equal" or "random", not {sizes!r}')
+    given = None if isinstance(sizes, str) else [whole(k, "sizes", 1) for k in sizes]
+    if given is None and sizes not in ("equal", "random"):
+        raise ValueError(f'sizes must be "equal", "random" or numbers of states, not {sizes!r}')
+    if given is not None and (levels != 1 or len(given) != counts[0] or sum(given) != replicas):
+        raise ValueError(
+            f"sizes must be of {counts[0]} clusters at one level, {replicas} states in all, not {sizes!r}"
+        )
     dimension = _dimension(dimension, replicas)
     if math.isinf(dimension) and sigma is None:
         raise ValueError("sigma must be given in infinite dimension, clusters are measured in units of it")
@@ -189,7 +195,10 @@ def planted(
     labels = np.empty((draws, replicas, levels), np.int64)
     for b, q in enumerate(out):
         rng = generator(seed, PLANTED, b)
-        labels[b] = _labels(counts, replicas, None if sizes == "equal" else generator(seed, LABELS, b))
+        if given is not None:
+            labels[b, :, 0] = np.repeat(np.arange(len(given)), given)
+        else:
+            labels[b] = _labels(counts, replicas, None if sizes == "equal" else generator(seed, LABELS, b))
         effects = effect * rng.standard_normal(replicas)
         if math.isinf(dimension):
             noise = _fluctuation(rng, replicas, dimension) + strength * _shared(labels[b])

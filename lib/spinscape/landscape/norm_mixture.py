@@ -93,17 +93,13 @@ class NormMixture:
         standard deviation `residual_sd`; in units of the standard deviation of the distances.
     far_from_gaussian
         That to the normal of the same mean and standard deviation.
-    mixture_draws
-        `far_from_mixture` of distances that follow the mixture, ``(draws,)``: of the prediction, with what it
-        leaves split into an effect of each network and a rest, and both dealt out anew.
-    mixture_p
-        P value that the distances follow the mixture; NaN without draws.
     edges
         Of the bins of the histograms, ``(H + 1,)``.
     measured, mixture, gaussian
         Densities in these bins, ``(H,)``.
     peaks
-        Number of peaks of the mixture, as `peaks` counts them.
+        Number of peaks of the mixture, as `peaks` counts them; with its default spread where norms explain
+        the distances to within a bin of the grid.
     """
 
     overlap: float
@@ -119,8 +115,6 @@ class NormMixture:
     group_residuals: Floats
     far_from_mixture: float
     far_from_gaussian: float
-    mixture_draws: Floats
-    mixture_p: float
     edges: Floats
     measured: Floats
     mixture: Floats
@@ -191,17 +185,15 @@ def explain(
         raise ValueError("all distances are equal: there is nothing to explain")
     fit, ones = _Fit(pairs, kinds), np.ones(len(d))
     source = np.random.default_rng(np.random.SeedSequence(at_least("seed", seed, 0), spawn_key=(BOOTSTRAP,)))
-    rows, far = [], []
+    rows = []
     for _ in progress.track(range(draws), "drawing networks anew"):
         times = np.bincount(source.integers(pairs.replicas, size=pairs.replicas), minlength=pairs.replicas)
         weights = (times[i] * times[j]).astype(float)
         if np.count_nonzero(weights) > 2:
             rows.append(fit.shares(weights))
-        far.append(fit.far_from_mixture(fit.redrawn(source)))
     shares = {
         name: _share(value, [row[name] for row in rows], level) for name, value in fit.shares(ones).items()
     }
-    from_mixture = fit.far_from_mixture(d)
     overlap, predicted = fit.predict(ones)
     left = d - predicted
     edges = np.linspace(d.min(), d.max(), bins + 1)
@@ -219,15 +211,13 @@ def explain(
         kinds.means_of_states(pairs.norms),
         kinds.table(d, i, j),
         kinds.table(left, i, j),
-        from_mixture,
+        fit.far(d, np.cumsum(_smooth(fit.grid, predicted + left.mean(), sd)) * fit.step),
         fit.far(d, ndtr((fit.grid - d.mean()) / d.std())),
-        np.array(far),
-        (1 + sum(value >= from_mixture for value in far)) / (1 + draws) if draws else float("nan"),
         edges,
         np.histogram(d, edges, density=True)[0],
         mixture,
         np.diff(ndtr((edges - d.mean()) / d.std())) / np.diff(edges),
-        peaks(pairs.norms, overlap=overlap, spread=sd).count,
+        peaks(pairs.norms, overlap=overlap, spread=sd if sd > np.ptp(d) / GRID else None).count,
     )
 
 
@@ -314,16 +304,9 @@ class _Fit:
         self.product = 2 * pairs.norms[i] * pairs.norms[j]
         self.grouped = groups.count > 1
         self.kind = np.unique(groups.kinds(i, j), return_inverse=True)[1]
-        self.i, self.j, self.replicas = i, j, pairs.replicas
-        self.predicted = self.predict(np.ones(len(self.d)))[1]
-        left = self.d - self.predicted
-        self.middle, self.rest_sd = float(left.mean()), float(left.std())
-        sums = np.bincount(i, left, self.replicas) + np.bincount(j, left, self.replicas)
-        self.effects = (sums - (self.replicas - 1) * self.middle) / (self.replicas - 2)
-        self.rest = left - self.middle - self.effects[i] - self.effects[j]
-        self.grid = _grid(np.concatenate([self.d, self.predicted]), self.d.std())
+        predicted = self.predict(np.ones(len(self.d)))[1]
+        self.grid = _grid(np.concatenate([self.d, predicted]), self.d.std())
         self.step = self.grid[1] - self.grid[0]
-        self.mixture = np.cumsum(_smooth(self.grid, self.predicted + self.middle, self.rest_sd)) * self.step
 
     def predict(self, weights: Floats) -> tuple[float, Floats]:
         """Return the mean overlap and the distances that follow from it and the norms."""
@@ -345,16 +328,6 @@ class _Fit:
         counts = np.bincount(np.searchsorted(self.grid, values).clip(0, GRID - 1), minlength=GRID)
         measured = np.cumsum(counts) / len(values)
         return float(np.abs(measured - cumulative).sum() * self.step / self.d.std())
-
-    def far_from_mixture(self, values: Floats) -> float:
-        """Return the Wasserstein distance to what norms and the mean overlap predict."""
-        return self.far(values, self.mixture)
-
-    def redrawn(self, source: np.random.Generator) -> Floats:
-        """Return the predicted distances with effects of networks and what else is left dealt out anew."""
-        effects = source.permutation(self.effects)
-        rest = source.permutation(self.rest)
-        return self.predicted + self.middle + effects[self.i] + effects[self.j] + rest
 
     def _explained(self, values: Floats, weights: Floats, total: float) -> float:
         """Share of the variance that is not left within pairs of groups, corrected for their number."""
@@ -386,7 +359,8 @@ def _smooth(grid: Floats, centres: Floats, sd: float) -> Floats:
     left = np.floor(place).astype(int)
     right = place - left
     mass = np.bincount(left, 1 - right, len(grid)) + np.bincount(left + 1, right, len(grid))
-    return gaussian_filter1d(mass / (len(centres) * step), sd / step, mode="constant", truncate=MARGIN)
+    width = max(sd / step, 1e-3)  # a spread of 0 leaves the mass where it is
+    return gaussian_filter1d(mass / (len(centres) * step), width, mode="constant", truncate=MARGIN)
 
 
 def _binned(grid: Floats, density: Floats, edges: Floats) -> Floats:

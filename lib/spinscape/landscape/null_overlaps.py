@@ -38,6 +38,9 @@ Floats = NDArray[np.float64]
 KINDS = ("symmetric", "rotated")
 NORMS = ("same", "smooth")
 
+MOST_PRODUCT = 2.0
+"""Largest estimate of the product of two effects that passes for one, in units of ``1 / overlap``."""
+
 
 @dataclass(frozen=True)
 class Null:
@@ -206,6 +209,10 @@ def split(overlaps: Floats) -> Split:
 
     The product is Tukey's one degree of freedom: least squares at the effects of `two_way`, kept between that
     of a sum, 0, and of a product, ``1 / mean``.
+    An estimate above `MOST_PRODUCT` times that of a product comes from no product, but for instance from two
+    clusters of different size, and is set to 0.
+    One cluster of s states among single ones has the overlaps of a common direction that s states share and
+    the others do not: it is a product to the last digit, and nothing of it is left in the residuals.
     What is left of a unit vector beside a common direction is shorter the more it has of it,
     ``s_i^2 = 1 - (mean + 2 a_i + product a_i^2)``, and so are the fluctuations of its overlaps.
     """
@@ -215,7 +222,7 @@ def split(overlaps: Floats) -> Split:
     size = (beyond**2).sum((1, 2))
     best = np.where(size > 0, (beyond * rest).sum((1, 2)) / np.where(size > 0, size, 1), 0)
     most = np.where(mean > 0, 1 / np.where(mean > 0, mean, 1), 0)
-    product = np.clip(best, 0, most)
+    product = np.where(best > MOST_PRODUCT * most, 0, np.clip(best, 0, most))
     mean, effects, rest = two_way(overlaps - product[:, None, None] * outer)
     own = mean[:, None] + 2 * effects + product[:, None] * effects**2
     scale = np.sqrt((1 - own).clip(0.02))

@@ -27,6 +27,9 @@ from spinscape.progress import track
 ROUNDING = 64 * np.finfo(float).eps
 """Above what rounding leaves of equal outputs after their mean is taken off, as a share of them."""
 
+SAME = 1e-7
+"""Distances between equal networks by rounding are below this share of their norm."""
+
 
 @dataclass(frozen=True)
 class Distortion:
@@ -43,10 +46,11 @@ class Distortion:
         0 in the row of the reference.
     lost
         Share of what alignment pair by pair takes off the distances, that alignment to the reference does not
-        take off: mean over pairs without the reference.
+        take off: mean over pairs without the reference; NaN where it takes off no more than rounding.
     triples
         Mean of ``(d3 - d2) / sd`` over all triples of sorted distances ``d1 <= d2 <= d3``, sd that of all
-        distances: for raw, aligned and referred, ``(3,)``; 0 for an ultrametric space.
+        distances: for raw, aligned and referred, ``(3,)``; 0 for an ultrametric space, NaN where distances
+        differ by no more than rounding.
     with_reference, without_reference
         The same over triples that hold the reference, and over the others, ``(3,)``.
     """
@@ -225,7 +229,8 @@ def triple_distortion(ensemble: Ensemble, *, reference: int = 0, **options: Any)
     upper = others[np.triu_indices(len(others), 1)[0]], others[np.triu_indices(len(others), 1)[1]]
     gained = float((raw.distances - aligned.distances)[upper].sum())
     means = np.array([_mean_gaps(pairs, number) for pairs in (raw, aligned, referred)]).T
-    lost = float(excess[upper].sum()) / gained if gained > 0 else float("nan")
+    rounding = SAME * float(norms.max()) * len(upper[0])
+    lost = float(excess[upper].sum()) / gained if gained > rounding else float("nan")
     return Distortion(raw, aligned, referred, number, excess, lost, *means)
 
 
@@ -241,6 +246,8 @@ def _mean_gaps(pairs: Pairs, reference: int) -> tuple[float, float, float]:
         total, triples = total + float(gaps.sum()), triples + len(gaps)
         held, holding = held + float(gaps[here].sum()), holding + int(here.sum())
     sd = float(pairs.upper_distances.std(ddof=1))
+    if sd <= SAME * pairs.norms.max():
+        return np.nan, np.nan, np.nan
     return total / triples / sd, held / holding / sd, (total - held) / (triples - holding) / sd
 
 

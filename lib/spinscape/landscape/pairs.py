@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+NEAR = 1e-3
+"""Vectors that are closer than this share of the longer one nearly agree."""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -84,6 +87,9 @@ class Pairs:
     def from_vectors(cls, rows: ArrayLike) -> Pairs:
         """Make pairs of vectors ``(R, d)``.
 
+        Distances of vectors that nearly agree come from their differences, since norms and overlaps would
+        cancel.
+
         Raises
         ------
         ValueError
@@ -97,7 +103,14 @@ class Pairs:
             raise ValueError("rows must be finite and not zero")
         q = np.clip(x @ x.T / np.outer(n, n), -1, 1)
         np.fill_diagonal(q, 1)
-        return cls.from_overlaps((q + q.T) / 2, n)
+        found = cls.from_overlaps((q + q.T) / 2, n)
+        near = found.distances < NEAR * np.maximum(n[:, None], n)
+        for i, j in np.argwhere(np.triu(near, 1)):
+            d = float(np.linalg.norm(x[i] - x[j]))
+            found.distances[i, j] = found.distances[j, i] = d
+            cosine = 1 - max(0.0, d**2 - (n[i] - n[j]) ** 2) / (2 * n[i] * n[j])
+            found.overlaps[i, j] = found.overlaps[j, i] = cosine
+        return found
 
 
 def _check(matrix: Floats, norms: Floats, diagonal: float, name: str) -> None:

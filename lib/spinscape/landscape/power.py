@@ -53,7 +53,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -88,6 +87,14 @@ ENOUGH = 0.8
 
 SYMMETRIC = MODALITY + BLOCKS + STRUCTURE
 
+SHARED = 5
+"""Draws that every set gives at least where sets share draws.
+
+Alarms are not independent then. Of exact 95% intervals for independent alarms 87% to 94% hold a true rate of
+2% with as many draws as sets, 95% to 98% with five times as many (1500 simulations, 100 to 400 sets).
+At a true rate of 4% it is 76% to 81%, and 91% to 93%.
+"""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -110,7 +117,8 @@ class Calibration:
     power_interval
         ``(K, S, V, 2)``.
     enough
-        Strength from which on power is at least 80%, by linear interpolation ``(K, V)``; NaN where none is.
+        Least measured strength from which on the whole interval of the power is above 80%, ``(K, V)``; NaN
+        where none is.
     draws
         M.
     level
@@ -144,25 +152,25 @@ class Calibration:
         Returns
         -------
         dict
-            The strength is the least measured one from which on the whole interval of the power is above 80%,
-            the power that at it; without one, those of the largest strength.
+            The strength is `enough` and the power that at it; without one, those of the largest strength that
+            vectors can have; NaN if they can have none.
         """
         found: dict[str, Estimate | float] = {}
         for verdict in verdicts:
             v = self.verdicts.index(verdict)
-            good = self.power_interval[kind, :, v, 0] >= ENOUGH
-            known = np.flatnonzero(np.isfinite(self.power[kind, :, v]))
-            s = next(
-                (int(s) for s in known if good[s:][np.isfinite(self.power[kind, s:, v])].all()),
-                int(known[-1]),
-            )
+            known = np.isfinite(self.power[kind, :, v])
+            strength = self.enough[kind, v]
+            if np.isnan(strength) and known.any():
+                strength = self.strengths[known].max()
+            # Where no strength was possible, power is NaN at all of them.
+            s = int(np.argmax(self.strengths == strength))
             found[f"alarms_{verdict}"] = _estimate(
                 self.false_alarms[v], self.false_alarms_interval[v], 5 * self.draws
             )
             found[f"power_{verdict}"] = _estimate(
                 self.power[kind, s, v], self.power_interval[kind, s, v], self.draws
             )
-            found[f"strength_{verdict}"] = float(self.strengths[s])
+            found[f"strength_{verdict}"] = float(strength)
         return found
 
 
@@ -175,7 +183,7 @@ def calibrate(
     null_draws: int = 199,
     norms: str = "same",
     of: str = "distances",
-    sizes: Literal["equal", "random"] = "equal",
+    sizes: str | Sequence[int] = "equal",
     pooled: bool = True,
     level: float = LEVEL,
     seed: int = 0,
@@ -193,7 +201,7 @@ def calibrate(
     draws
         Planted sets M per kind and strength; false alarms are counted on 5 M null sets.
     null_draws
-        Draws of the null for one p value.
+        Draws of the null for one p value, at least.
     norms, of
         As in `structure`.
     sizes
@@ -215,7 +223,8 @@ def calibrate(
     kinds = tuple(tuple(int(k) for k in kind) for kind in branching)
 
     def alarms(kind: tuple[int, ...], strength: float, count: int) -> NDArray[np.bool_]:
-        sets = planted_sets(null, kind, strength, count, sizes=sizes, seed=seed)
+        how = sizes if strength else "equal"
+        sets = planted_sets(null, kind, strength, count, sizes=how, seed=seed)
         ps = pvalues(sets, null_draws, pooled=pooled, norms=norms, of=of, seed=seed)
         return np.stack([ps[verdict] for verdict in VERDICTS], 1) <= level
 
@@ -227,7 +236,9 @@ def calibrate(
         if rises[s] * len(kinds[k]) < 0.95 * np.sqrt(_dimension(null)):
             found = alarms(kinds[k], float(rises[s]), draws)
             power[k, s], interval[k, s] = found.mean(0), clopper_pearson(found.sum(0), draws)
-    enough = np.array([[_enough(rises, power[k, :, v]) for v in range(shape[2])] for k in range(shape[0])])
+    enough = np.array(
+        [[_enough(rises, interval[k, :, v, 0]) for v in range(shape[2])] for k in range(shape[0])]
+    )
     return Calibration(
         VERDICTS,
         false.mean(0),
@@ -248,7 +259,13 @@ def _dimension(null: Null) -> float:
 
 
 def planted_sets(
-    null: Null, branching: Sequence[int], strength: float, draws: int, *, sizes: str = "equal", seed: int = 0
+    null: Null,
+    branching: Sequence[int],
+    strength: float,
+    draws: int,
+    *,
+    sizes: str | Sequence[int] = "equal",
+    seed: int = 0,
 ) -> Draws:
     """Draw sets of states with the data's norms, mean and effects, and clusters of a stated strength.
 
@@ -294,14 +311,16 @@ def pvalues(
     null_draws
         Draws of the null for one p value.
     pooled
-        Whether sets that are alike share draws, each giving some; if not, each has draws of its own fit.
+        Whether sets that are alike share draws, each giving at least `SHARED`; if not, each has draws of its
+        own fit.
     norms, of
         As in `structure`.
     seed
         Seed of the draws.
     """
     if pooled:
-        return _verdicts(_with_nulls(sets, -(-null_draws // len(sets.norms)), norms, of, seed, 0))
+        each = max(SHARED, -(-null_draws // len(sets.norms)))
+        return _verdicts(_with_nulls(sets, each, norms, of, seed, 0))
     parts = [
         _verdicts(_with_nulls(Draws(q[None], n[None]), null_draws, norms, of, seed, m * null_draws))
         for m, (q, n) in enumerate(zip(sets.overlaps, sets.norms, strict=True))
@@ -495,15 +514,11 @@ def clopper_pearson(hits: Floats | int, trials: int, level: float = 0.95) -> Flo
     return np.stack([low, high], -1)
 
 
-def _enough(strengths: Floats, power: Floats, wanted: float = ENOUGH) -> float:
-    """Return the least strength from which on power is as wanted, NaN where none is."""
+def _enough(strengths: Floats, low: Floats) -> float:
+    """Return the least strength from which on the lower end of power is as wanted, NaN where none is."""
     order = np.argsort(strengths)
-    x, y = strengths[order], power[order]
+    x, y = strengths[order], low[order]
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
-    below = np.flatnonzero(y < wanted)
-    if not len(y) or (len(below) and below[-1] == len(y) - 1):
-        return float("nan")
-    if not len(below):
-        return float(x[0])
-    i = below[-1]
-    return float(x[i] + (wanted - y[i]) / (y[i + 1] - y[i]) * (x[i + 1] - x[i]))
+    below = np.flatnonzero(y < ENOUGH)
+    first = below[-1] + 1 if len(below) else 0
+    return float(x[first]) if first < len(x) else float("nan")

@@ -15,7 +15,7 @@ from spinscape.landscape.modality import mixtures
 from spinscape.landscape.null_overlaps import Draws, draw, fit
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import clopper_pearson
-from spinscape.landscape.structure import HIERARCHY, LEVEL, MODALITY, STRUCTURE, pvalue, statistics
+from spinscape.landscape.structure import HIERARCHY, LEVEL, MODALITY, STRUCTURE, check, pvalue, statistics
 from spinscape.statistics import Estimate, holm
 
 Floats = NDArray[np.float64]
@@ -74,11 +74,13 @@ def survey(overlaps: ArrayLike, *, draws: int = 99, seed: int = 0) -> Survey:
     sets = np.asarray(overlaps, float)
     if sets.ndim != 3 or not len(sets):
         raise ValueError(f"overlaps must be (I, R, R) with at least one set, not {sets.shape}")
+    states = [Pairs.from_overlaps(q) for q in sets]
+    check(states[0], draws, "overlaps")
     columns, seeds = np.triu_indices(sets.shape[1], 1), range(seed, seed + len(sets))
     modes = [one.modes for one in mixtures(sets[:, *columns], most=5, bins=200, steps=100)]
     rows = []
-    for number, q, found in zip(seeds, progress.track(sets, "survey"), modes, strict=True):
-        null, own = fit(Pairs.from_overlaps(q)), Draws(q[None], np.ones((1, len(q))))
+    for number, pairs, found in zip(seeds, progress.track(states, "survey"), modes, strict=True):
+        null, own = fit(pairs), Draws(pairs.overlaps[None], pairs.norms[None])
         alike = statistics(
             draw(null, draws, seed=number), of="overlaps", names=(*MODALITY, *STRUCTURE, "triples")
         )[0]

@@ -65,16 +65,6 @@ class Triples:
         """Mean of K."""
         return float(self.k.mean())
 
-    @property
-    def mean_base(self) -> float:
-        """Mean of B."""
-        return float(self.base.mean())
-
-    @property
-    def isosceles(self) -> float:
-        """Share of triples with K below B, whose odd side is the shortest; 1/2 for independent normals."""
-        return float(np.mean(self.k < self.base))
-
     def plane(self, edges: ArrayLike) -> Floats:
         """Return the density of triples over B (rows) and K (columns) between common edges.
 
@@ -146,23 +136,14 @@ def mean_k(values: Pairs | ArrayLike, kind: str = "distances") -> Floats:
     ValueError
         If values are no such matrices, or one's are all equal.
     """
-    return mean_gaps(values, kind)[0]
-
-
-def mean_gaps(values: Pairs | ArrayLike, kind: str = "distances") -> tuple[Floats, Floats]:
-    """Return the means of K and of B over all triples, as `mean_k`."""
     m = stack(values, kind, states=3)
     scale = _scales(m)
     if kind == "overlaps":
         m = -m
     step = max(1, PIECE // m[0].size)
     far, middle = np.concatenate([_sums(m[at : at + step]) for at in range(0, len(m), step)], 1)
-    states = m.shape[1]
-    # Every pair is in R - 2 triples.
-    near = (states - 2) * m[:, *np.triu_indices(states, 1)].sum(1) - middle - far
-    means = [gap / comb(states, 3) / scale for gap in (far - middle, middle - near)]
-    single = isinstance(values, Pairs) or np.ndim(values) == 2
-    return (means[0][0], means[1][0]) if single else (means[0], means[1])
+    mean: Floats = (far - middle) / comb(m.shape[1], 3) / scale
+    return mean[0] if isinstance(values, Pairs) or np.ndim(values) == 2 else mean
 
 
 def _sums(m: Floats) -> Floats:
