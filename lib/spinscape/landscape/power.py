@@ -51,7 +51,7 @@ All axes raise the one for structure, as they should.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from spinscape.glasses.overlap_models import planted
-from spinscape.landscape.null_overlaps import Draws, Null, draw, fit
+from spinscape.landscape.null_overlaps import KINDS, Draws, Null, draw, fit
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.steps import GAUSSIANS, PLANTS, generator
 from spinscape.landscape.structure import (
@@ -85,7 +85,6 @@ GROUPS = {"modality": MODALITY, "blocks": BLOCKS, "structure": STRUCTURE, "hiera
 ENOUGH = 0.8
 """Power that is asked for."""
 
-SYMMETRIC = MODALITY + BLOCKS + STRUCTURE
 
 SHARED = 5
 """Draws that every set gives at least where sets share draws.
@@ -122,7 +121,7 @@ class Calibration:
     draws
         M.
     level
-        Nominal level.
+        Nominal level of each ``(V,)``.
     replicas
         R.
     """
@@ -136,7 +135,7 @@ class Calibration:
     power_interval: Floats
     enough: Floats
     draws: int
-    level: float
+    level: Floats
     replicas: int
 
     def measurements(self, *verdicts: str, kind: int = 0) -> dict[str, Estimate | float]:
@@ -185,7 +184,8 @@ def calibrate(
     of: str = "distances",
     sizes: str | Sequence[int] = "equal",
     pooled: bool = True,
-    level: float = LEVEL,
+    verdicts: Sequence[str] = VERDICTS,
+    level: float | Mapping[str, float] = LEVEL,
     seed: int = 0,
 ) -> Calibration:
     """Measure false alarms and power of the verdicts at the size of the data.
@@ -209,8 +209,10 @@ def calibrate(
     pooled
         Whether the sets of one kind and strength share null draws, each giving some of them; if not, each set
         has its own fit and draws as in `structure`, which takes `null_draws` times as long.
+    verdicts
+        Those to be measured, some of `VERDICTS`.
     level
-        Nominal level.
+        Nominal level, or one for each verdict, such as what is left after correction for several sets.
     seed
         Seed of all draws.
     """
@@ -220,16 +222,18 @@ def calibrate(
         raise ValueError(f"strengths must be positive, not {strengths}")
     if draws < 10 or null_draws < 49:
         raise ValueError(f"draws must be at least 10 and null_draws 49, not {draws} and {null_draws}")
+    names = tuple(verdicts)
+    levels = np.array([level[v] if isinstance(level, Mapping) else level for v in names])
     kinds = tuple(tuple(int(k) for k in kind) for kind in branching)
 
     def alarms(kind: tuple[int, ...], strength: float, count: int) -> NDArray[np.bool_]:
         how = sizes if strength else "equal"
         sets = planted_sets(null, kind, strength, count, sizes=how, seed=seed)
-        ps = pvalues(sets, null_draws, pooled=pooled, norms=norms, of=of, seed=seed)
-        return np.stack([ps[verdict] for verdict in VERDICTS], 1) <= level
+        ps = pvalues(sets, null_draws, verdicts=names, pooled=pooled, norms=norms, of=of, seed=seed)
+        return np.stack([ps[verdict] for verdict in names], 1) <= levels
 
     false = alarms((1,), 0.0, 5 * draws)
-    shape = len(kinds), len(rises), len(VERDICTS)
+    shape = len(kinds), len(rises), len(names)
     power, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
     cells = [(k, s) for k in range(shape[0]) for s in range(shape[1])]
     for k, s in track(cells, "power"):
@@ -240,7 +244,7 @@ def calibrate(
         [[_enough(rises, interval[k, :, v, 0]) for v in range(shape[2])] for k in range(shape[0])]
     )
     return Calibration(
-        VERDICTS,
+        names,
         false.mean(0),
         clopper_pearson(false.sum(0), 5 * draws),
         kinds,
@@ -249,7 +253,7 @@ def calibrate(
         interval,
         enough,
         draws,
-        level,
+        levels,
         null.replicas,
     )
 
@@ -297,6 +301,7 @@ def pvalues(
     sets: Draws,
     null_draws: int = 199,
     *,
+    verdicts: Sequence[str] = VERDICTS,
     pooled: bool = False,
     norms: str = "same",
     of: str = "distances",
@@ -310,6 +315,8 @@ def pvalues(
         Overlaps and norms.
     null_draws
         Draws of the null for one p value.
+    verdicts
+        Which ones.
     pooled
         Whether sets that are alike share draws, each giving at least `SHARED`; if not, each has draws of its
         own fit.
@@ -320,12 +327,15 @@ def pvalues(
     """
     if pooled:
         each = max(SHARED, -(-null_draws // len(sets.norms)))
-        return _verdicts(_with_nulls(sets, each, norms, of, seed, 0))
+        return _verdicts(_with_nulls(sets, each, verdicts, norms, of, seed, 0), verdicts)
     parts = [
-        _verdicts(_with_nulls(Draws(q[None], n[None]), null_draws, norms, of, seed, m * null_draws))
+        _verdicts(
+            _with_nulls(Draws(q[None], n[None]), null_draws, verdicts, norms, of, seed, m * null_draws),
+            verdicts,
+        )
         for m, (q, n) in enumerate(zip(sets.overlaps, sets.norms, strict=True))
     ]
-    return {verdict: np.concatenate([part[verdict] for part in parts]) for verdict in VERDICTS}
+    return {verdict: np.concatenate([part[verdict] for part in parts]) for verdict in verdicts}
 
 
 def verdict_p(
@@ -378,28 +388,33 @@ class _Compared:
     rotated: dict[str, Floats]
 
 
-def _with_nulls(sets: Draws, each: int, norms: str, of: str, seed: int, first: int) -> _Compared:
-    value = statistics(sets, of=of, names=SYMMETRIC + HIERARCHY)[0]
-    symmetric, rotated = [], []
+def _with_nulls(
+    sets: Draws, each: int, verdicts: Sequence[str], norms: str, of: str, seed: int, first: int
+) -> _Compared:
+    names = {
+        kind: tuple(name for v in verdicts if (v == "hierarchy") == (kind == "rotated") for name in GROUPS[v])
+        for kind in KINDS
+    }
+    value = statistics(sets, of=of, names=names["symmetric"] + names["rotated"])[0]
+    parts: dict[str, list[dict[str, Floats]]] = {kind: [] for kind in KINDS}
     for m, pairs in enumerate(sets.pairs()):
         null, start = fit(pairs), first + m * each
-        some = draw(null, each, norms=norms, seed=seed, start=start)
-        symmetric.append(statistics(some, of=of, names=SYMMETRIC)[0])
-        some = draw(null, each, norms=norms, kind="rotated", seed=seed, start=start)
-        rotated.append(statistics(some, of=of, names=HIERARCHY)[0])
+        for kind in KINDS:
+            if names[kind]:
+                some = draw(null, each, norms=norms, kind=kind, seed=seed, start=start)
+                parts[kind].append(statistics(some, of=of, names=names[kind])[0])
     joined = [
-        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        for parts in (symmetric, rotated)
+        {name: np.concatenate([part[name] for part in parts[kind]]) for name in names[kind]} for kind in KINDS
     ]
     return _Compared(value, *joined)
 
 
-def _verdicts(part: _Compared) -> dict[str, Floats]:
+def _verdicts(part: _Compared, verdicts: Sequence[str]) -> dict[str, Floats]:
     """P value of each verdict, ``(M,)``."""
     found = {}
-    for verdict, group in GROUPS.items():
+    for verdict in verdicts:
         null = part.rotated if verdict == "hierarchy" else part.symmetric
-        ps = np.stack([pvalue(part.value[name], null[name]) for name in group], 1)
+        ps = np.stack([pvalue(part.value[name], null[name]) for name in GROUPS[verdict]], 1)
         found[verdict] = np.array([holm(row).min() for row in ps])
     return found
 
