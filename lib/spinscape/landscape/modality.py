@@ -1,4 +1,4 @@
-"""Is a sample of pairwise numbers one bump: Gaussian fit, histogram, Hartigan's dip, mixtures of Gaussians.
+"""Is a sample of pairwise numbers one bump: Gaussian fit, histogram, mixtures of Gaussians.
 
 The numbers of the R (R - 1) / 2 pairs of R states are not independent, so the p values and penalties that
 come with these statistics assume more data than there are: `structure` calibrates them.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import diptest
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
@@ -65,22 +64,6 @@ class Histogram:
     def centres(self) -> Floats:
         """Middles of the bins, ``(B,)``."""
         return (self.edges[1:] + self.edges[:-1]) / 2
-
-
-@dataclass(frozen=True)
-class Dip:
-    """Hartigan's dip.
-
-    Attributes
-    ----------
-    statistic
-        Largest distance between the sample's distribution and the nearest one with a single mode.
-    uncalibrated
-        P value for as many independent uniform numbers; pairs are not independent.
-    """
-
-    statistic: float
-    uncalibrated: float
 
 
 @dataclass(frozen=True)
@@ -162,27 +145,33 @@ def histogram(values: ArrayLike, bins: int | None = None) -> Histogram:
     return Histogram(edges, counts.astype(np.int64), counts / (counts.sum() * widths))
 
 
-def dip(values: ArrayLike) -> Dip:
-    """Hartigan and Hartigan's dip (1985) of at least 4 numbers."""
-    statistic, p = diptest.diptest(_sample(values, 4))
-    return Dip(float(statistic), float(p))
+def mixtures(values: ArrayLike, most: int = 6, *, bins: int = 200, steps: int = 200) -> list[Mixture]:
+    """Fit mixtures of 1 to `most` Gaussians to every row by expectation-maximisation and choose by BIC.
 
-
-def mixture(values: ArrayLike, most: int = 6) -> Mixture:
-    """Fit mixtures of 1 to `most` Gaussians by expectation-maximisation and choose by BIC.
-
-    Values are put into 200 bins first, so that the cost does not grow with their number; a component is no
+    Values are put into bins first, so that the cost does not grow with their number; a component is no
     narrower than a bin, so that none collapses onto one value.
     Each number of components starts from quantiles and from two other spreads of means; the best end counts.
+
+    Parameters
+    ----------
+    values
+        ``(B, P)``, all rows at once.
+    most
+        Largest number of components.
+    bins, steps
+        Bins over the range of a row, and steps at most. Gains and numbers of components of different rows
+        compare if they are the same.
+
+    Raises
+    ------
+    ValueError
+        If values are no rows of finite numbers that vary, or `most` is below 1.
     """
-    return mixtures(_sample(values, 8)[None], most)[0]
-
-
-def mixtures(values: Floats, most: int = 6, *, bins: int = 200, steps: int = 200) -> list[Mixture]:
-    """`mixture` of every row of values ``(B, P)``, all at once, with that many bins and steps at most."""
     if most < 1:
         raise ValueError(f"most must be at least 1, not {most}")
     rows = np.asarray(values, float)
+    if rows.ndim != 2 or not np.isfinite(rows).all():
+        raise ValueError(f"values must be rows (B, P) of finite numbers, not {rows.shape}")
     low, high = rows.min(1, keepdims=True), rows.max(1, keepdims=True)
     if (high <= low).any():
         raise ValueError("values do not vary")
