@@ -70,7 +70,7 @@ freedom, and two outliers raise the alarm for a hierarchy in at most 3.3% (1.7 t
 With states spread uniformly along one axis the rate rises with its length, which is the deviation of its part
 of an overlap over that of the fluctuations: 5.2% (3.3 to 7.9) at 5, 9.5% (6.8 to 12.8) at 10, 12.0% (9.0 to
 15.6) at 14 and 22.5% (18.5 to 26.9) at 20, in 4000 dimensions; in 2000 dimensions 30% of 200 sets at 14.
-Axes raise the alarms for structure, as they should, and three of them or a power-law spectrum that for blocks.
+Axes raise the alarm for structure, as they should; three of them or a power-law spectrum also for blocks.
 """
 
 from __future__ import annotations
