@@ -22,8 +22,8 @@ Three questions, each with a verdict of its own, decided on planted states befor
 Residual overlaps are overlaps without their mean and without the effects of single states, so that norms and
 the time of training of single states are no clusters.
 What single states have of a common direction goes with them, and with it what cannot be told from it: a
-cluster among states that have none. `HIERARCHY` is blind to it at any strength, and to a sixth of the states
-against the rest up to a strength of about 6; `STRUCTURE` and `BLOCKS` see the latter.
+cluster among single states. `HIERARCHY` is blind to it up to the strength of 10 that was measured, and to a
+sixth of the states against the rest below a strength of 8; `STRUCTURE` sees both.
 
 The nulls hold where overlaps fluctuate as those of Gaussian vectors.
 In few effective dimensions, five or so, or with a spectrum of a few long axes, `STRUCTURE` raises the alarm
@@ -81,7 +81,7 @@ HIERARCHY = ("split",)
 The split was chosen on planted and on confounding states (``benchmarks/power.py``, R = 60).
 Tree and index see clusters at strengths of 0.9 already, but together they also raise an alarm in 63% and 32%
 of 60 sets with a single long axis whose loadings are uniform or have the tails of Student's t with 5 degrees
-of freedom; the split in 9.5% and 4.0% of 400.
+of freedom; the split in 9.5% and 2.0% of 400.
 """
 
 MOST = 9
