@@ -48,8 +48,8 @@ class Survey:
 
     @property
     def seen(self) -> Estimate:
-        """Share of the sets in which the test of hierarchy finds something."""
-        return share(self.hierarchy_p <= LEVEL)
+        """Share of the sets in which the test of modes or that of hierarchy finds something."""
+        return share(self.levels > 0)
 
     def right(self, levels: int) -> Estimate:
         """Return the share of the sets that are told to have so many levels."""
