@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -249,3 +250,12 @@ def test_counts_are_written_in_full() -> None:
         == "a: 1.018e+05 [1.018e+05, 1.018e+05]"
     )
     assert ledger_page.measured("b", Measurement(1e-15, 1e-15, 1e-15)) == "b: 1e-15"
+
+
+def test_a_strength_without_an_interval_counts_in_the_tests_of_clusters() -> None:
+    # Strengths are chosen, not measured: chapters record them as plain numbers.
+    rows = dict(EXAMPLES["sgd-distances-gaussian"][0])
+    assert PREDICATES["sgd-distances-gaussian"](rows, {}).outcome == ledger.REPRODUCED
+    for strength, outcome in ((3.0, ledger.REPRODUCED), (50.0, ledger.NOT_TESTED)):
+        rows["strength_modality"] = Measurement(strength, math.nan, math.nan)
+        assert PREDICATES["sgd-distances-gaussian"](rows, {}).outcome == outcome

@@ -121,7 +121,7 @@ def found(p: Measurement, rows: Rows, test: str) -> Part:
     small = below(p, LEVEL)
     if small:
         return True
-    seen = above(rows[f"power_{test}"], POWER) and below(strength, STRONGEST[test.split("_")[0]])
+    seen = above(rows[f"power_{test}"], POWER) and strength.value <= STRONGEST[test.split("_")[0]]
     return False if small is False and seen else None
 
 
