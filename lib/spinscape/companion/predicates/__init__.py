@@ -47,13 +47,21 @@ class Case:
 
 from spinscape.companion.predicates import (  # noqa: E402
     critical_points,
+    mode_connectivity,
     permutation_symmetry,
     random_walks,
     rsb_clustering,
     spin_glass_theory,
 )
 
-_MODULES = (spin_glass_theory, critical_points, random_walks, permutation_symmetry, rsb_clustering)
+_MODULES = (
+    spin_glass_theory,
+    critical_points,
+    random_walks,
+    permutation_symmetry,
+    rsb_clustering,
+    mode_connectivity,
+)
 PREDICATES: dict[str, Predicate] = {k: v for m in _MODULES for k, v in m.PREDICATES.items()}
 CASES: dict[str, Case] = {k: v for m in _MODULES for k, v in m.CASES.items()}
 EXAMPLES: dict[str, tuple[dict[str, Measurement], dict[str, Measurement]]] = {
