@@ -76,7 +76,7 @@ Axes raise the alarm for structure, as they should; three of them or a power-law
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +93,7 @@ from spinscape.landscape.structure import (
     HIERARCHY,
     LEVEL,
     MODALITY,
+    PIECE,
     STRUCTURE,
     check,
     pvalue,
@@ -421,17 +422,33 @@ def _with_nulls(
         for kind in KINDS
     }
     value = statistics(sets, of=of, names=names["symmetric"] + names["rotated"])[0]
-    parts: dict[str, list[dict[str, Floats]]] = {kind: [] for kind in KINDS}
-    for m, pairs in enumerate(sets.pairs()):
-        null, start = fit(pairs), first + m * each
-        for kind in KINDS:
-            if names[kind]:
-                some = draw(null, each, norms=norms, kind=kind, seed=seed, start=start)
-                parts[kind].append(statistics(some, of=of, names=names[kind])[0])
-    joined = [
-        {name: np.concatenate([part[name] for part in parts[kind]]) for name in names[kind]} for kind in KINDS
-    ]
+    nulls = [fit(pairs) for pairs in sets.pairs()]
+    joined = []
+    for kind in KINDS:
+        drawn = (
+            draw(null, each, norms=norms, kind=kind, seed=seed, start=first + m * each)
+            for m, null in enumerate(nulls)
+        )
+        joined.append(_of_sets(drawn, of, names[kind]) if names[kind] else {})
     return _Compared(value, *joined)
+
+
+def _of_sets(drawn: Iterable[Draws], of: str, names: Sequence[str]) -> dict[str, Floats]:
+    """Statistics of all draws of many sets; small sets of draws are worked on together."""
+    parts: list[dict[str, Floats]] = []
+    waiting: list[Draws] = []
+    for some in drawn:
+        waiting.append(some)
+        if sum(one.overlaps.size for one in waiting) >= PIECE:
+            parts.append(statistics(_joined(waiting), of=of, names=names)[0])
+            waiting = []
+    if waiting:
+        parts.append(statistics(_joined(waiting), of=of, names=names)[0])
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def _joined(some: Sequence[Draws]) -> Draws:
+    return Draws(*(np.concatenate([getattr(one, name) for one in some]) for name in ("overlaps", "norms")))
 
 
 def _verdicts(part: _Compared, verdicts: Sequence[str]) -> dict[str, Floats]:
