@@ -10,6 +10,9 @@ import jupytext
 import pytest
 import yaml
 
+from spinscape.companion.layout import Layout
+from spinscape.companion.profiles import load_profile
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book").glob("*.md"))
 CHAPTERS = [p for p in PAGES if "kernelspec:" in p.read_text(encoding="utf-8")]
@@ -116,3 +119,4 @@ def test_profiles_name_what_they_are() -> None:
         about = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert set(about) == {"about", "chapters"}
         assert len(about["about"]) > 20
+        load_profile(Layout(ROOT), path.stem)  # raises where a value is not allowed

@@ -27,6 +27,7 @@ class Plan:
     rule: optimisers.Factory
     trainable: frozenset[str]
     resumed: bool = False
+    by_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,22 @@ class Group:
         self.plan = plan
         self.replicas = replicas
         self.generators = generators
-        self.params = {
-            name: value.detach().requires_grad_(name in plan.trainable) for name, value in params.items()
-        }
+        self.params: Tensors = {}
+        self._rows: list[Tensor] = []
+        for name, value in params.items():
+            trained = name in plan.trainable
+            if trained and plan.by_rows:
+                self._rows.append(optimisers.as_rows(value.detach()))
+                value = optimisers.as_stacked(self._rows[-1], value.shape[1:])
+            self.params[name] = value.detach().requires_grad_(trained)
         self.buffers = buffers
         self.epoch = epoch
         self.masks = masks or {}
         self.hold()
         self.draws: Draws | None = None
-        self.rule = plan.rule(self.leaves)
+        self.rule = plan.rule(self.stepped)
         if state is not None:
-            optimisers.restore(self.rule, self.leaves, state)
+            optimisers.restore(self.rule, self.stepped, state)
 
     @classmethod
     def start(
@@ -143,6 +149,11 @@ class Group:
         """The stacked tensors that are optimised."""
         return [value for value in self.params.values() if value.requires_grad]
 
+    @property
+    def stepped(self) -> list[Tensor]:
+        """What the optimiser steps: the stacked tensors, or the rows that they are views of."""
+        return self._rows if self.plan.by_rows else self.leaves
+
     def detached(self) -> Tensors:
         """Return the parameters without their place in the graph (no copy)."""
         return {name: value.detach() for name, value in self.params.items()}
@@ -172,12 +183,12 @@ class Group:
         return (
             {name: value.detach().clone() for name, value in self.params.items()},
             {name: value.clone() for name, value in self.buffers.items()},
-            optimisers.snapshot(self.rule, self.leaves),
+            optimisers.snapshot(self.rule, self.stepped),
         )
 
     def take(self, rows: Tensor, source: tuple[Tensors, Tensors, optimisers.State] | None = None) -> Group:
         """Return the chosen replicas as a group, as they are or as they were in a backup."""
-        state = optimisers.snapshot(self.rule, self.leaves) if source is None else source[2]
+        state = optimisers.snapshot(self.rule, self.stepped) if source is None else source[2]
         params, buffers = (self.detached(), self.buffers) if source is None else source[:2]
         part = Group(
             self.plan,
@@ -224,8 +235,8 @@ class Group:
             slopes = torch.autograd.grad(
                 values.sum() / size, leaves, allow_unused=True, materialize_grads=True
             )
-            for leaf, slope in zip(leaves, slopes, strict=True):
-                leaf.grad = slope
+            for leaf, slope in zip(self.stepped, slopes, strict=True):
+                leaf.grad = optimisers.as_rows(slope) if plan.by_rows else slope
             self.rule.step()
             self.hold()
             kept = slice(start, start + size)

@@ -7,7 +7,7 @@ replicas or by a timing, so that a replica's bits depend on nothing but itself:
     A plain ``nn.Sequential`` of linear layers, elementwise activations and batch norms, with or without
     shortcuts (`models.Residual`), runs as batched matrix products with features first,
     ``(R, features, B)``. On a CPU the matrices are padded to whole cache lines, because the BLAS kernels
-    round differently for differently aligned matrices.
+    round differently for differently aligned matrices; large ones are multiplied by oneDNN (`products`).
 ``vmap``
     Any other model, through ``torch.func.vmap`` of ``torch.func.functional_call``.
 ``loop``
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
+from spinscape.networks import products
 from spinscape.networks.device import is_out_of_memory
 from spinscape.networks.mixture import Mixture
 from spinscape.networks.models import Residual, Shortcut
@@ -40,9 +41,7 @@ LOOP_FLOPS = 30_000_000
 """Operations of a forward pass above which one replica keeps a core busy (about 0.4 ms)."""
 
 ONEDNN_PRODUCTS = 8_000_000
-"""Multiplications in a network's largest layer above which oneDNN is the faster library."""
-
-_ONEDNN_LINEAR = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
+"""Multiplications in a network's largest layer above which evaluation by oneDNN is the faster one."""
 
 _LINE = 64
 ROWS = 16
@@ -179,6 +178,9 @@ def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool) -> Te
     if rows:
         weight = F.pad(weight, (0, 0, 0, rows))
         bias = None if bias is None else F.pad(bias, (0, rows))
+    if products.worth(weight, h):
+        h = products.product(weight, h)
+        return h if bias is None else h + bias[..., None]
     return torch.bmm(weight, h) if bias is None else torch.baddbmm(bias[..., None], weight, h)
 
 
@@ -263,7 +265,6 @@ def one_by_one_forward(
     Tensor
         Outputs ``(R, B, C)``.
     """
-    assert _ONEDNN_LINEAR is not None
     inputs = x.flatten(1) if isinstance(model[0], nn.Flatten) else x
     adds = isinstance(model, Residual)
     norms = {
@@ -281,7 +282,7 @@ def one_by_one_forward(
                 _check_features(name, module, h.shape[-1])
                 before = h
                 weight, bias = params[f"{name}.weight"][r], params.get(f"{name}.bias")
-                h = _ONEDNN_LINEAR(h, weight, None if bias is None else bias[r], "none", [], "")
+                h = products.linear(h, weight, None if bias is None else bias[r])
             elif isinstance(module, Mixture):
                 for factor, part in zip(params[f"{name}.weight"][r], parts[1:], strict=True):
                     h = torch.addcmul(h, factor, part)
@@ -297,10 +298,8 @@ def one_by_one_forward(
 
 def _worth_one_by_one(params: Tensors, x: Tensor) -> bool:
     """Tell, from the shapes of one replica alone, whether its products are large enough for oneDNN."""
-    if torch.is_grad_enabled() or _ONEDNN_LINEAR is None or x.device.type != "cpu":
-        return False
     weights = [p for p in params.values() if p.ndim == 3]
-    if x.dtype != torch.float32 or any(p.dtype != torch.float32 for p in weights) or x[0].ndim > 3:
+    if torch.is_grad_enabled() or not products.usable(x, *weights) or x[0].ndim > 3:
         return False
     return max((p[0].numel() for p in weights), default=0) * len(x) >= ONEDNN_PRODUCTS
 

@@ -1,9 +1,10 @@
 """PyTorch's optimisers on stacked parameters.
 
 An optimiser whose arithmetic is elementwise treats R stacked networks exactly as R networks apart.
-Its state tensors share the parameters' leading axis, so replicas can be taken out of it. On a CPU
-the unfused variants are used, whose bits do not depend on where in a tensor an element lies; on a
-GPU the fused ones, which move each number once.
+Its state tensors share the parameters' leading axis, so replicas can be taken out of it. On a GPU and
+for Adam the fused variants are used, which move each number once (on a CPU 0.5 instead of 4.3 ns per
+parameter and step). On a CPU a fused step works on whole vectors and rounds what is left over in another
+way, so it is given parameters whose networks fill whole vectors, see :func:`as_rows`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 Factory = Callable[[list[Tensor]], torch.optim.Optimizer]
 State = list[dict[str, Any]]
 
 NAMES = ("adam", "sgd")
+
+_VECTOR = 64
+"""Bytes of the widest vectors of a CPU."""
 
 
 def factory(
@@ -63,6 +68,8 @@ def factory(
     else:
         common |= {"fused": False, "foreach": False}
     if optimiser == "adam":
+        if fills_vectors(optimiser, device):
+            common |= {"fused": True, "foreach": None}
         return lambda params: torch.optim.Adam(params, **common)
     if optimiser == "sgd":
         return lambda params: torch.optim.SGD(params, momentum=momentum, nesterov=nesterov, **common)
@@ -81,6 +88,35 @@ def factory(
 
     _check_elementwise(make, device)
     return make
+
+
+def fills_vectors(optimiser: str | Callable[..., torch.optim.Optimizer], device: torch.device) -> bool:
+    """Tell whether the optimiser has to be given :func:`as_rows` of the parameters and slopes."""
+    return optimiser == "adam" and device.type == "cpu"
+
+
+def as_rows(stacked: Tensor) -> Tensor:
+    """Return stacked numbers as rows that fill whole vectors of the CPU.
+
+    Parameters
+    ----------
+    stacked
+        ``(R, ...)``.
+
+    Returns
+    -------
+    Tensor
+        ``(R, n)``, contiguous: the first numbers of a row are those of a network, the others zero; a view
+        where there is nothing to add. :func:`as_stacked` shows the numbers in their shape.
+    """
+    rows = stacked.reshape(len(stacked), -1).contiguous()
+    missing = -rows.shape[1] % (_VECTOR // rows.element_size())
+    return F.pad(rows, (0, missing)) if missing else rows
+
+
+def as_stacked(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Return the view ``(R, ...)`` of what :func:`as_rows` made; `shape` is that of one network."""
+    return rows[:, : shape.numel()].unflatten(1, shape) if shape else rows[:, 0]
 
 
 def _check_elementwise(make: Factory, device: torch.device) -> None:

@@ -165,6 +165,7 @@ def train(
         rule,
         frozenset(name for name, value in model.named_parameters() if value.requires_grad),
         resumed=origin is not None,
+        by_rows=optimisers.fills_vectors(optimiser, place),
     )
     if not plan.trainable:
         raise ValueError("the model has no parameter that requires a gradient")
