@@ -92,7 +92,7 @@ def unequal(replicas: int) -> dict[str, list[int]]:
     }
 
 
-SEPARATIONS = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
+SEPARATIONS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
 """Of neighbouring groups of norms, in standard deviations of a norm within its group."""
 
 WIDE = 10**6
@@ -114,17 +114,19 @@ def drawn_norms(replicas: int, draws: int, *, separation: float = 0.0, tails: fl
 
 
 def norm_groups(replicas: int, draws: int, null_draws: int) -> None:
-    """Print shares of alarms for groups of norms, and for norms with heavy tails."""
-    cases = [(f"{s:g} sd apart", {"separation": s}) for s in SEPARATIONS]
-    cases += [(f"Student t {df:g}", {"tails": df}) for df in (10.0, 5.0, 3.0)]
+    """Print shares of alarms for groups of norms, and on five times as many sets without groups."""
+    cases = [(f"{s:g} sd apart", {"separation": s}, draws) for s in SEPARATIONS]
+    cases += [("one group", {}, 5 * draws)]
+    cases += [(f"Student t {df:g}", {"tails": df}, 5 * draws) for df in (5.0, 3.0)]
     for dimension in (DIMENSION, WIDE):
-        q = replica_symmetric(replicas, dimension=dimension, draws=draws, seed=7)
-        for name, how in cases:
-            sets = Draws(q, drawn_norms(replicas, draws, **how))
+        q = replica_symmetric(replicas, dimension=dimension, draws=5 * draws, seed=7)
+        for name, how, count in cases:
+            sets = Draws(q[:count], drawn_norms(replicas, count, **how))
             p = pvalues(sets, null_draws, verdicts=("modality",), norms="smooth")["modality"]
             hits = int((p <= LEVEL).sum())
-            low, high = clopper_pearson(hits, draws)
-            print(f"  norms, d {dimension}, {name:12}: {hits / draws:.3f} ({low:.3f}-{high:.3f})", flush=True)
+            low, high = clopper_pearson(hits, count)
+            share = f"{hits / count:.3f} ({low:.3f}-{high:.3f})"
+            print(f"  norms, d {dimension}, {name:12}: {share} of {count}", flush=True)
 
 
 def rates(sets: Draws, null_draws: int, *, pooled: bool, how: str, of: str = "distances") -> str:

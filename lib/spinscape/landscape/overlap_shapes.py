@@ -108,16 +108,17 @@ def overlap_shape(overlaps: ArrayLike, *, draws: int = 40, seed: int = 0) -> Ove
 
 
 def _standardised(values: Floats) -> Floats:
-    return (values - values.mean()) / values.std(ddof=1)
+    return np.asarray((values - values.mean()) / values.std(ddof=1), np.float64)
 
 
 def _grid(low: float, high: float, width: float) -> Floats:
     step = width / STEPS_PER_KERNEL
-    return low + step * np.arange(int(np.ceil((high - low) / step)) + 1)
+    return np.asarray(low + step * np.arange(int(np.ceil((high - low) / step)) + 1), np.float64)
 
 
 def _density(values: Floats, grid: Floats, width: float) -> Floats:
     """Density of values on a grid, smoothed by a normal kernel; values beyond the grid are left out."""
     step = grid[1] - grid[0]
     counts = np.histogram(values, np.r_[grid - step / 2, grid[-1] + step / 2])[0]
-    return gaussian_filter1d(counts / (len(values) * step), width / step, mode="constant")
+    mass = counts / (len(values) * step)
+    return np.asarray(gaussian_filter1d(mass, width / step, mode="constant"), np.float64)
