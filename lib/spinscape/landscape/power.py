@@ -82,16 +82,17 @@ R      dimension  2     3     4     5     6     7     8     10
 The whole 95% interval is above 80% from 6 (R = 30) or 5 (R = 60) on where norms dominate, and from 8 or 7
 where overlaps fluctuate as much; groups at 3 or less are not seen.
 Norms of one group with heavy tails (degrees of freedom of Student's t) raise false alarms only where they are
-very heavy and dominate (1000 sets):
+very heavy and dominate, the more often the more states there are (1000 sets; at R = 200 150, 150 and 200):
 
-=====  =========  ==================  ==================  ==================
+=====  =========  ==================  ==================  ====================
 R      dimension  normal              Student t, 5        Student t, 3
-=====  =========  ==================  ==================  ==================
+=====  =========  ==================  ==================  ====================
 30     4000       2.3% (1.5 to 3.4)   2.3% (1.5 to 3.4)   2.8% (1.9 to 4.0)
 30     10^6       1.6% (0.9 to 2.6)   1.2% (0.6 to 2.1)   3.0% (2.0 to 4.3)
 60     4000       2.1% (1.3 to 3.2)   1.6% (0.9 to 2.6)   3.1% (2.1 to 4.4)
 60     10^6       1.9% (1.1 to 3.0)   2.3% (1.5 to 3.4)   5.5% (4.2 to 7.1)
-=====  =========  ==================  ==================  ==================
+200    10^6       2.0% (0.4 to 5.7)   1.3% (0.2 to 4.7)   15.0% (10.4 to 20.7)
+=====  =========  ==================  ==================  ====================
 
 States that are no clusters but are not all alike (R = 60, 400 sets): a long Gaussian axis, three of them, a
 power-law spectrum, a common direction that three epochs of training have more or less of (of three sizes) or
