@@ -5,19 +5,19 @@ What comes out of a hidden layer can so be looked at, and changed, before the ne
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from spinscape.memory import available_bytes
 from spinscape.networks.device import chunk_size, is_out_of_memory, keep_heap, release
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.forward import Forward
-from spinscape.networks.units import describe
+from spinscape.networks.forward import ELEMENTWISE, Forward
+from spinscape.networks.units import describe, join
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
@@ -30,21 +30,32 @@ Act = Callable[[str, Tensor], None]
 
 @dataclass(frozen=True)
 class Segment:
-    """What lies between one hidden layer and the next, that layer included.
+    """A hidden layer, and what lies between it and the one before.
 
     Attributes
     ----------
-    layer
+    before
+        Modules without parameters: activations, poolings, a flattening; dropout is left out.
+    name
         Name of the layer in the whole model.
-    model
-        The modules, of which the layer is the last.
-    names
-        Names of parameters in the whole model, by those in `model`.
+    layer
+        The layer.
     """
 
-    layer: str
-    model: nn.Sequential
-    names: dict[str, str]
+    before: tuple[nn.Module, ...]
+    name: str
+    layer: nn.Module
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of its weight and bias in the whole model, by those of a sequence of the layer alone."""
+        return {f"0.{tensor}": join(self.name, tensor) for tensor in ("weight", "bias")}
+
+    def read(self, h: Tensor) -> Tensor:
+        """Return what the layer reads, ``(R, N, ...)`` from what the layer before put out."""
+        for module in self.before:
+            h = module(h) if type(module) in ELEMENTWISE else _each(module, h)
+        return h
 
 
 def segments(model: nn.Module) -> list[Segment]:
@@ -67,33 +78,31 @@ def segments(model: nn.Module) -> list[Segment]:
     """
     hidden = [units.name for units in describe(model).units]
     cut: list[Segment] = []
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
-    found: list[str] = []
+    before: list[nn.Module] = []
     for name, module in _flattened(model, ""):
         if isinstance(module, _BatchNorm):
             raise ValueError(
                 f"{name} is a batch norm, whose own statistics can be reset: use reset_statistics(), "
                 "or fold the batch norms first (spinscape.networks.folding.fold)"
             )
-        parts[name.replace(".", "-")] = module
-        if not isinstance(module, LAYERS):
-            continue
-        found.append(name)
-        if len(found) > len(hidden):
-            break
-        if module.bias is None:
-            raise ValueError(f"{name} has no bias, so that the means of its units cannot be moved")
-        whole = {name.replace(".", "-"): name for name in found[-1:]}
-        names = {
-            f"{short}.{tensor}": f"{long}.{tensor}"
-            for short, long in whole.items()
-            for tensor in ("weight", "bias")
-        }
-        cut.append(Segment(name, nn.Sequential(parts), names))
-        parts = OrderedDict()
-    if [segment.layer for segment in cut] != hidden:
+        if isinstance(module, LAYERS):
+            if len(cut) == len(hidden):
+                break
+            if module.bias is None:
+                raise ValueError(f"{name} has no bias, so that the means of its units cannot be moved")
+            cut.append(Segment(tuple(before), name, module))
+            before = []
+        elif not isinstance(module, _DropoutNd):
+            before.append(module)
+    if [segment.name for segment in cut] != hidden:
         raise ValueError(f"the hidden units {hidden} are not each written by one layer of a chain")
     return cut
+
+
+def _each(module: nn.Module, h: Tensor) -> Tensor:
+    """Apply a module to every sample of every network."""
+    out = module(h.flatten(0, 1))
+    return out.unflatten(0, h.shape[:2])
 
 
 def _flattened(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
@@ -133,9 +142,12 @@ class ByLayer:
         self.segments = segments(model)
         if len(x) < 2:
             raise ValueError(f"statistics need at least two samples, not {len(x)}")
-        self.x = x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
-        self.forwards: list[Forward] = []
-        largest = self._begin(like)
+        x = x.to(like.device, like.dtype if x.is_floating_point() else x.dtype)
+        with torch.no_grad():
+            first = self.segments[0] if self.segments else None
+            # A copy: a module may work in place.
+            self.x = first.read(x[None].clone())[0] if first and first.before else x
+            self.forwards, largest = self._begin(like)
         self.bytes = TENSORS * like.dtype.itemsize * largest * len(x)
         there = available_bytes(like.device)
         if self.bytes > there:
@@ -144,27 +156,25 @@ class ByLayer:
                 f"at most {int(there / self.bytes * len(x))} samples are allowed"
             )
 
-    def _begin(self, like: Ensemble) -> int:
-        """Make the forward passes, and return the most numbers that a layer holds for a sample."""
-        h, largest = self.x[:1], self.x[0].numel()
-        for segment in self.segments:
+    def _begin(self, like: Ensemble) -> tuple[list[Forward], int]:
+        """Return the forward pass of each layer, and the most numbers that a layer holds for a sample."""
+        h, largest, forwards = self.x[None, :1], self.x[0].numel(), []
+        for k, segment in enumerate(self.segments):
             params = {own: like.params[name][:1] for own, name in segment.names.items()}
-            with torch.no_grad():
-                forward = Forward(segment.model, params, {}, h, training=False)
-                h = forward(params, {}, h, shared=True)[0]
-            self.forwards.append(forward)
-            largest = max(largest, h[0].numel())
-        return largest
+            h = segment.read(h) if k else h
+            forwards.append(Forward(nn.Sequential(segment.layer), params, {}, h[0], training=False))
+            h = forwards[-1](params, {}, h)
+            largest = max(largest, h[0, 0].numel())
+        return forwards, largest
 
     def run(self, ensemble: Ensemble, act: Act) -> None:
         """Run networks; `act` sees, and may change, what each hidden layer puts out."""
-        h, shared = self.x, True
+        h = self.x
         with torch.no_grad():
-            for segment, forward in zip(self.segments, self.forwards, strict=True):
+            for k, (segment, forward) in enumerate(zip(self.segments, self.forwards, strict=True)):
                 params = {own: ensemble.params[name] for own, name in segment.names.items()}
-                h = forward(params, {}, h, shared=shared)
-                act(segment.layer, h)
-                shared = False
+                h = forward(params, {}, segment.read(h) if k else h, shared=not k)
+                act(segment.name, h)
 
     def in_chunks(
         self, ensemble: Ensemble, work: Callable[[Ensemble, slice], None], chunk: int | None

@@ -85,6 +85,8 @@ def merge(
     ------
     ValueError
         As :func:`soup`, or if a count is not from 1 to N.
+    IndexError
+        If there is no such reference among the first n.
     """
     size = _group_size(ensemble, groups)
     wanted = whole_numbers("counts", counts, 1)
@@ -137,9 +139,15 @@ def soup(
     Raises
     ------
     ValueError
-        If the networks do not make G equal groups, or there is `repair` without samples.
+        If the networks do not make G equal groups, there is `repair` without samples, or the reference is
+        none of the above.
+    IndexError
+        If a group has no network of this number.
     """
     size = _group_size(ensemble, groups)
+    named = reference is None or (isinstance(reference, str) and reference == "barycentre")
+    if not named and (not isinstance(reference, int | np.integer) or isinstance(reference, bool)):
+        raise ValueError(f"reference must be a number, 'barycentre' or None, not {reference!r}")
     if repair and samples is None:
         raise ValueError("repair needs samples over which activation statistics are taken")
     placed = []

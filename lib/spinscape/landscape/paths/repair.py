@@ -13,7 +13,7 @@ That is an affine map of a unit's preactivation, so it goes into the unit's weig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,13 +22,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from spinscape.landscape.paths._by_layer import ByLayer
 from spinscape.networks.device import chunk_size, keep_heap
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.forward import Forward
+from spinscape.networks.forward import Forward, training_mode
 from spinscape.networks.units import join
 
 FLAT = 1e-5
@@ -255,8 +256,9 @@ def reset_statistics(
     x
         Inputs ``(N, ...)``.
     batch_size
-        Samples at once, at least two; by default all, which is exact.
-        Statistics of several batches are averaged.
+        Samples at once, at least two; by default all, which is exact: the networks in use then do what they
+        do in training on `x`.
+        Statistics of several batches are joined; a last batch of one sample is left out.
     chunk
         Networks at once; by default what fits the cache or the GPU.
 
@@ -287,29 +289,52 @@ def reset_statistics(
         raise ValueError(f"statistics need at least two samples in a batch, not {min(size, len(x))}")
     x = x.to(ensemble.device, ensemble.dtype if x.is_floating_point() else x.dtype)
     batches = [part for part in x.split(size) if len(part) > 1]
-    found = {
-        join(name, tensor): torch.zeros_like(ensemble.buffers[join(name, tensor)])
-        for name in norms
-        for tensor in ("running_mean", "running_var")
-    }
-    largest = max(value[0].numel() for value in found.values())
-    step = chunk or chunk_size(
-        8 * ensemble.dtype.itemsize * len(batches[0]) * max(largest, x[0].numel()),
-        ensemble.device,
-        ensemble.replicas,
-        few=1,
-    )
+    positions = _positions(model, ensemble, norms, x[:2])
+    widest = max(ensemble.buffers[join(name, "running_mean")][0].numel() * n for name, n in positions.items())
+    each = 8 * ensemble.dtype.itemsize * len(batches[0]) * max(widest, x[0].numel())
+    step = chunk or chunk_size(each, ensemble.device, ensemble.replicas, few=1)
+    found = {name: value.clone() for name, value in ensemble.buffers.items()}
     keep_heap()
     for start in range(0, ensemble.replicas, step):
-        one = ensemble[start : start + step]
-        for part in batches:
-            state = {name: value.clone() for name, value in one.buffers.items()}
-            with torch.no_grad():
-                forward = Forward(model, one.params, state, part, training=True)
-                forward(one.params, state, part, shared=True)
-            for name, total in found.items():
-                total[start : start + step] += state[name] * (len(part) / sum(map(len, batches)))
-    return Ensemble(ensemble.model, ensemble.params, dict(ensemble.buffers) | found)
+        rows = slice(start, start + step)
+        seen = [_trained(model, ensemble[rows], part) for part in batches]
+        shares = torch.tensor([len(part) for part in batches]).to(x.device, ensemble.dtype)
+        shares = (shares / shares.sum())[:, None, None]
+        for name in norms:
+            mean_of, variance_of = join(name, "running_mean"), join(name, "running_var")
+            means = torch.stack([state[mean_of] for state in seen])
+            # PyTorch stores the unbiased variance and normalises by the other one.
+            counts = (len(part) * positions[name] for part in batches)
+            variances = [state[variance_of] * ((n - 1) / n) for state, n in zip(seen, counts, strict=True)]
+            mean = (shares * means).sum(0)
+            found[mean_of][rows] = mean
+            found[variance_of][rows] = (shares * (torch.stack(variances) + (means - mean).square())).sum(0)
+    return Ensemble(ensemble.model, ensemble.params, found)
+
+
+def _trained(model: nn.Module, ensemble: Ensemble, x: Tensor) -> dict[str, Tensor]:
+    """Return the buffers after one batch in training mode."""
+    state = {name: value.clone() for name, value in ensemble.buffers.items()}
+    with torch.no_grad():
+        forward = Forward(model, ensemble.params, state, x, training=True)
+        forward(ensemble.params, state, x, shared=True)
+    return state
+
+
+def _positions(model: nn.Module, ensemble: Ensemble, norms: list[str], x: Tensor) -> dict[str, int]:
+    """Return over how many positions of a sample each batch norm takes its statistics."""
+    found: dict[str, int] = {}
+
+    def count(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _, given: found.__setitem__(name, given[0][0, 0].numel())
+
+    hooks = [model.get_submodule(name).register_forward_pre_hook(count(name)) for name in norms]
+    tensors = {name: value[0] for name, value in (ensemble.params | ensemble.buffers).items()}
+    with torch.no_grad(), training_mode(model, False):
+        functional_call(model, tensors, (x,))
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 def moments(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -331,7 +356,7 @@ def _measured(
     layers: ByLayer, ensemble: Ensemble, chunk: int | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return means and deviations by layer, ``(R, units)``."""
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {segment.layer: [] for segment in layers.segments}
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {segment.name: [] for segment in layers.segments}
 
     def work(part: Ensemble, rows: slice) -> None:
         here: dict[str, tuple[Tensor, Tensor]] = {}
