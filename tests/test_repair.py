@@ -218,6 +218,8 @@ def test_memory_that_runs_out_halves_the_chunk(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(_by_layer, "available_bytes", lambda device: 1000.0)
     with pytest.raises(MemoryError, match="at most 4 samples"):
         repair(points, [a, b], x, t=T)
+    with pytest.raises(MemoryError, match="at most 2 samples"):
+        reset_statistics(randomised(mlp([5, 7, 3], batch_norm=True)), x)
 
 
 def test_a_path_knows_its_ends() -> None:
@@ -225,11 +227,27 @@ def test_a_path_knows_its_ends() -> None:
         t = T
         bases = pairs(mlp([5, 7, 3]))
 
-        def points(self) -> Ensemble:
-            return between(*self.bases, self.t)
+        def points(self, pairs: slice = slice(None)) -> Ensemble:
+            return between(*(base[pairs] for base in self.bases), self.t)
 
     path, x = Path(), inputs((5,))
-    assert torch.equal(repair_path(path, x).flat(), repair(path.points(), path.bases, x, t=T).flat())
+    whole = repair(path.points(), path.bases, x, t=T).flat()
+    assert torch.equal(repair_path(path, x).flat(), whole)
+    assert torch.equal(repair_path(path, x, pairs=slice(1, 2)).flat(), whole[4:])
+
+
+def test_modules_that_work_in_place() -> None:
+    def chain(inplace: bool) -> nn.Module:
+        parts = [nn.ReLU(inplace), nn.Linear(5, 7), nn.LeakyReLU(0.1, inplace), nn.Linear(7, 3)]
+        return nn.Sequential(*parts, nn.ReLU(inplace), nn.Linear(3, 2))
+
+    x = inputs((5,))
+    before, found = x.clone(), []
+    for inplace in (False, True):
+        a, b = pairs(chain(inplace))
+        found.append(repair(between(a, b, T), [a, b], x, t=T, chunk=3))
+    assert torch.equal(x, before)
+    assert torch.equal(found[0].flat(), found[1].flat())
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from spinscape.landscape.paths.repair import (
     UnitStatistics,
     repair,
     repair_path,
-    reset_statistics,
     unit_statistics,
     variance_ratios,
 )
+from spinscape.landscape.paths.running_statistics import reset_statistics
 
 __all__ = [
     "Comparison",

@@ -149,12 +149,7 @@ class ByLayer:
             self.x = first.read(x[None].clone())[0] if first and first.before else x
             self.forwards, largest = self._begin(like)
         self.bytes = TENSORS * like.dtype.itemsize * largest * len(x)
-        there = available_bytes(like.device)
-        if self.bytes > there:
-            raise MemoryError(
-                f"layers for {len(x)} samples take {self.bytes / 2**30:.3g} GiB, more than there is: "
-                f"at most {int(there / self.bytes * len(x))} samples are allowed"
-            )
+        check_samples(self.bytes, len(x), like.device)
 
     def _begin(self, like: Ensemble) -> tuple[list[Forward], int]:
         """Return the forward pass of each layer, and the most numbers that a layer holds for a sample."""
@@ -176,33 +171,52 @@ class ByLayer:
                 h = forward(params, {}, segment.read(h) if k else h, shared=not k)
                 act(segment.name, h)
 
-    def in_chunks(
-        self, ensemble: Ensemble, work: Callable[[Ensemble, slice], None], chunk: int | None
-    ) -> None:
-        """Call `work` for one chunk of networks after the other, with half the chunk after memory ran out.
 
-        Parameters
-        ----------
-        ensemble
-            R networks.
-        work
-            Called with a chunk and its rows; what it did for a chunk that failed is done again.
-        chunk
-            Networks at once; by default what fits the cache or the GPU.
-        """
-        if chunk is not None and chunk < 1:
-            raise ValueError(f"chunk must be at least 1, not {chunk}")
-        keep_heap()
-        size = chunk or chunk_size(self.bytes, ensemble.device, ensemble.replicas, few=1)
-        start = 0
-        while start < ensemble.replicas:
-            rows = slice(start, min(start + size, ensemble.replicas))
-            try:
-                work(ensemble[rows], rows)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or size == 1:
-                    raise
-                size = -(-size // 2)
-                release(ensemble.device)
-            else:
-                start = rows.stop
+def check_samples(each: float, samples: int, device: torch.device) -> None:
+    """Refuse so many samples that the layers of one network, of `each` bytes, do not fit in memory.
+
+    Raises
+    ------
+    MemoryError
+        It tells how many samples do.
+    """
+    there = available_bytes(device)
+    if each > there:
+        raise MemoryError(
+            f"layers for {samples} samples take {each / 2**30:.3g} GiB, more than there is: "
+            f"at most {int(there / each * samples)} samples are allowed"
+        )
+
+
+def in_chunks(
+    ensemble: Ensemble, each: float, work: Callable[[Ensemble, slice], None], chunk: int | None
+) -> None:
+    """Call `work` for one chunk of networks after the other, with half the chunk after memory ran out.
+
+    Parameters
+    ----------
+    ensemble
+        R networks.
+    each
+        Bytes that are worked on for each.
+    work
+        Called with a chunk and its rows; what it did for a chunk that failed is done again.
+    chunk
+        Networks at once; by default what fits the cache or the GPU.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be at least 1, not {chunk}")
+    keep_heap()
+    size = chunk or chunk_size(each, ensemble.device, ensemble.replicas, few=1)
+    start = 0
+    while start < ensemble.replicas:
+        rows = slice(start, min(start + size, ensemble.replicas))
+        try:
+            work(ensemble[rows], rows)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or size == 1:
+                raise
+            size = -(-size // 2)
+            release(ensemble.device)
+        else:
+            start = rows.stop

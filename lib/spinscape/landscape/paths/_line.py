@@ -13,7 +13,7 @@ from spinscape import progress
 from spinscape.networks.ensemble import Ensemble, evaluate
 from spinscape.networks.losses import PerSample
 
-POINT_BYTES = {"cpu": 2**28, "cuda": 2**33}
+POINT_BYTES = {"cpu": 2**27, "cuda": 2**33}
 """What the networks at the points of a chunk of pairs may take."""
 
 Floats = NDArray[np.float64]

@@ -21,7 +21,7 @@ from spinscape import progress
 from spinscape.landscape.pair_moments import pair_mean
 from spinscape.landscape.paths._line import Ends, Floats, on_lines
 from spinscape.landscape.paths.repair import repair as reset_units
-from spinscape.landscape.paths.repair import reset_statistics
+from spinscape.landscape.paths.running_statistics import reset_statistics
 from spinscape.landscape.symmetry._alike import check_pairs
 from spinscape.landscape.symmetry._pair import Pair
 from spinscape.landscape.symmetry.alignment import align
@@ -55,6 +55,7 @@ class Comparison:
     reference
         Number of the network that all were aligned to; -1 if that is none of them.
         Its own pairs are aligned to each other under either alignment, so they do not tell the two apart.
+        Intervals leave them out, and hold for this reference.
     """
 
     kinds: tuple[str, ...]
@@ -165,7 +166,9 @@ def to_one_reference(
                 change = reset if kind != way else None
                 found[kind] = on_lines(ends, len(first), at, x, y, loss=loss, change=change, label=kind)
     values, errors = (np.stack([found[kind][k] for kind in kinds]) for k in (0, 1))
-    number = int(reference) % ensemble.replicas if isinstance(reference, int | np.integer) else -1
+    number = -1
+    if isinstance(reference, int | np.integer) and any(kind.startswith("common") for kind in kinds):
+        number = int(reference) % ensemble.replicas
     return Comparison(tuple(kinds), first, second, at, values, errors, number)
 
 

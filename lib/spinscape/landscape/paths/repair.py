@@ -13,23 +13,17 @@ That is an affine map of a unit's preactivation, so it goes into the unit's weig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
+from torch import Tensor
 
-from spinscape.landscape.paths._by_layer import ByLayer
-from spinscape.networks.device import chunk_size, keep_heap
+from spinscape.landscape.paths._by_layer import ByLayer, in_chunks
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.forward import Forward, training_mode
 from spinscape.networks.units import join
 
 FLAT = 1e-5
@@ -52,8 +46,8 @@ class Line(Protocol):
     def bases(self) -> Sequence[Ensemble]:
         """Networks, P each."""
 
-    def points(self) -> Ensemble:
-        """Return the P K networks, pair by pair."""
+    def points(self, pairs: Any = None) -> Ensemble:
+        """Return the networks at the points of all pairs, or of those chosen, pair by pair."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +142,7 @@ def repair(
     ------
     ValueError
         If numbers of networks do not fit, the model is no chain, has batch norms (see
-        :func:`reset_statistics`) or a hidden layer without bias, which is named.
+        :func:`spinscape.landscape.paths.reset_statistics`) or a hidden layer without bias, which is named.
     MemoryError
         If the layers of one network do not fit in memory; it tells how many samples do.
 
@@ -188,11 +182,17 @@ def repair(
 
         layers.run(part, act)
 
-    layers.in_chunks(points, work, chunk)
+    in_chunks(points, layers.bytes, work, chunk)
     return Ensemble(points.model, params, points.buffers)
 
 
-def repair_path(path: Line, x: Tensor, *, chunk: int | None = None) -> Ensemble:
+def repair_path(
+    path: Line,
+    x: Tensor,
+    *,
+    pairs: slice | Sequence[int] | NDArray[np.int64] | None = None,
+    chunk: int | None = None,
+) -> Ensemble:
     """Return the points of a path, each with the activation statistics of the line between its ends.
 
     Parameters
@@ -201,13 +201,18 @@ def repair_path(path: Line, x: Tensor, *, chunk: int | None = None) -> Ensemble:
         A path between two networks, any number of pairs; the first and the last of its bases are its ends.
     x, chunk
         As in :func:`repair`.
+    pairs
+        Numbers of the pairs that are wanted; by default all.
 
     Returns
     -------
     Ensemble
-        P K networks, pair by pair.
+        K networks for each pair, pair by pair.
     """
-    return repair(path.points(), [path.bases[0], path.bases[-1]], x, t=path.t, chunk=chunk)
+    ends = [path.bases[0], path.bases[-1]]
+    if pairs is None:
+        return repair(path.points(), ends, x, t=path.t, chunk=chunk)
+    return repair(path.points(pairs), [end[pairs] for end in ends], x, t=path.t, chunk=chunk)
 
 
 def variance_ratios(
@@ -241,102 +246,6 @@ def variance_ratios(
     return torch.stack(rows).cpu().double().numpy().reshape(len(rows), ends[0].replicas, -1)
 
 
-def reset_statistics(
-    ensemble: Ensemble, x: Tensor, *, batch_size: int | None = None, chunk: int | None = None
-) -> Ensemble:
-    """Measure the running statistics of all batch norms anew, as a network between others needs it.
-
-    Each batch norm normalises by the statistics of the batch while those behind it are measured; dropout is
-    left out.
-
-    Parameters
-    ----------
-    ensemble
-        R networks of any model with batch norms.
-    x
-        Inputs ``(N, ...)``.
-    batch_size
-        Samples at once, at least two; by default all, which is exact: the networks in use then do what they
-        do in training on `x`.
-        Statistics of several batches are joined; a last batch of one sample is left out.
-    chunk
-        Networks at once; by default what fits the cache or the GPU.
-
-    Returns
-    -------
-    Ensemble
-        The same networks with other buffers.
-
-    Raises
-    ------
-    ValueError
-        If the model has no batch norm with running statistics, or there are fewer than two samples.
-    """
-    model = deepcopy(ensemble.model)
-    norms: list[str] = []
-    for name, module in list(model.named_modules()):
-        if isinstance(module, _DropoutNd):
-            model.set_submodule(name, nn.Identity())
-        if isinstance(module, _BatchNorm) and module.track_running_stats:
-            module.momentum = 1.0
-            norms.append(name)
-    if not norms:
-        raise ValueError(
-            "the model has no batch norm with running statistics; repair() resets those of layers"
-        )
-    size = len(x) if batch_size is None else batch_size
-    if min(size, len(x)) < 2:
-        raise ValueError(f"statistics need at least two samples in a batch, not {min(size, len(x))}")
-    x = x.to(ensemble.device, ensemble.dtype if x.is_floating_point() else x.dtype)
-    batches = [part for part in x.split(size) if len(part) > 1]
-    positions = _positions(model, ensemble, norms, x[:2])
-    widest = max(ensemble.buffers[join(name, "running_mean")][0].numel() * n for name, n in positions.items())
-    each = 8 * ensemble.dtype.itemsize * len(batches[0]) * max(widest, x[0].numel())
-    step = chunk or chunk_size(each, ensemble.device, ensemble.replicas, few=1)
-    found = {name: value.clone() for name, value in ensemble.buffers.items()}
-    keep_heap()
-    for start in range(0, ensemble.replicas, step):
-        rows = slice(start, start + step)
-        seen = [_trained(model, ensemble[rows], part) for part in batches]
-        shares = torch.tensor([len(part) for part in batches]).to(x.device, ensemble.dtype)
-        shares = (shares / shares.sum())[:, None, None]
-        for name in norms:
-            mean_of, variance_of = join(name, "running_mean"), join(name, "running_var")
-            means = torch.stack([state[mean_of] for state in seen])
-            # PyTorch stores the unbiased variance and normalises by the other one.
-            counts = (len(part) * positions[name] for part in batches)
-            variances = [state[variance_of] * ((n - 1) / n) for state, n in zip(seen, counts, strict=True)]
-            mean = (shares * means).sum(0)
-            found[mean_of][rows] = mean
-            found[variance_of][rows] = (shares * (torch.stack(variances) + (means - mean).square())).sum(0)
-    return Ensemble(ensemble.model, ensemble.params, found)
-
-
-def _trained(model: nn.Module, ensemble: Ensemble, x: Tensor) -> dict[str, Tensor]:
-    """Return the buffers after one batch in training mode."""
-    state = {name: value.clone() for name, value in ensemble.buffers.items()}
-    with torch.no_grad():
-        forward = Forward(model, ensemble.params, state, x, training=True)
-        forward(ensemble.params, state, x, shared=True)
-    return state
-
-
-def _positions(model: nn.Module, ensemble: Ensemble, norms: list[str], x: Tensor) -> dict[str, int]:
-    """Return over how many positions of a sample each batch norm takes its statistics."""
-    found: dict[str, int] = {}
-
-    def count(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda _, given: found.__setitem__(name, given[0][0, 0].numel())
-
-    hooks = [model.get_submodule(name).register_forward_pre_hook(count(name)) for name in norms]
-    tensors = {name: value[0] for name, value in (ensemble.params | ensemble.buffers).items()}
-    with torch.no_grad(), training_mode(model, False):
-        functional_call(model, tensors, (x,))
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
 def moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return means and deviations over samples and positions, ``(R, N, units, ...)`` to ``(R, units)``."""
     dims = (1, *range(3, values.ndim))
@@ -364,7 +273,7 @@ def _measured(
         for layer, pair in here.items():
             found[layer].append(pair)
 
-    layers.in_chunks(ensemble, work, chunk)
+    in_chunks(ensemble, layers.bytes, work, chunk)
     means = {layer: torch.cat([mean for mean, _ in pairs]) for layer, pairs in found.items()}
     return means, {layer: torch.cat([sd for _, sd in pairs]) for layer, pairs in found.items()}
 
