@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from spinscape.landscape.pair_moments import moments, pair_mean
-from spinscape.landscape.paths import _line, repair, reset_statistics, to_one_reference
-from spinscape.landscape.paths._line import between
+from spinscape.landscape.paths import common, linear, repair, reset_statistics, to_one_reference
 from spinscape.landscape.symmetry import align, match, permute, random_permutations
 from spinscape.networks.ensemble import Ensemble, evaluate, outputs
 from spinscape.networks.models import mlp
@@ -43,7 +42,7 @@ def test_each_line_is_what_a_loop_would_give() -> None:
     for p, (i, j) in enumerate(zip(found.first, found.second, strict=True)):
         for k, kind in enumerate(KINDS):
             a, b = placed(ensemble, kind, i, j)
-            points = between(a, b, t)
+            points = linear(a, b, t).points()
             if kind.endswith("repair"):
                 points = repair(points, [a, b], x[:30], t=t)
             wanted = evaluate(points, x, y)
@@ -84,7 +83,7 @@ def test_repair_leaves_the_ends() -> None:
 def test_batch_norms_on_lines_are_measured_anew() -> None:
     ensemble, (x, y) = randomised(mlp([6, 8, 3], batch_norm=True), 2), data()
     found = to_one_reference(ensemble, x, y, t=3, kinds=("raw", "raw+repair"))
-    points = between(ensemble[0], ensemble[1], [0, 0.5, 1])
+    points = linear(ensemble[0], ensemble[1], 3).points()
     for k, one in enumerate((points, reset_statistics(points, x))):
         np.testing.assert_allclose(found.loss[k, 0], evaluate(one, x, y).loss, rtol=1e-9)
 
@@ -93,7 +92,7 @@ def test_chunks_of_pairs_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     ensemble, (x, y) = randomised(mlp([6, 8, 5, 3]), 4), data()
     options = {"t": 5, "kinds": KINDS, "restarts": 1, "seed": 3}
     whole = to_one_reference(ensemble, x, y, **options)
-    monkeypatch.setitem(_line.POINT_BYTES, "cpu", 1)
+    monkeypatch.setitem(common.POINT_BYTES, "cpu", 1)
     parts = to_one_reference(ensemble, x, y, **options)
     assert np.array_equal(whole.loss, parts.loss)
 
@@ -111,9 +110,10 @@ def test_barriers_by_each_definition() -> None:
         np.testing.assert_allclose(found.barriers(name, "over_line"), rest.max(-1))
         assert (found.barriers(name, "over_line") >= 0).all()
     even = to_one_reference(ensemble, x, y, t=4)
-    for definition, one in (("midpoint", even), ("highest", found)):
-        with pytest.raises(ValueError, match="barrier"):
-            one.barriers("loss", definition)
+    assert np.isnan(even.barriers("loss", "midpoint")).all()
+    for choice in (("loss", "highest"), ("accuracy", "midpoint")):
+        with pytest.raises(ValueError, match="no barrier"):
+            found.barriers(*choice)
 
 
 def test_estimates_treat_networks_as_independent() -> None:
@@ -174,9 +174,9 @@ def test_bad_arguments() -> None:
     for options, told in (
         ({"kinds": ("raw", "both")}, "kinds"),
         ({"kinds": ()}, "kinds"),
-        ({"t": 1}, "t must be"),
+        ({"t": 1}, "at least 2 points"),
         ({"t": [0, 0.7, 0.5, 1]}, "t must be"),
-        ({"t": [0.1, 1]}, "t must be"),
+        ({"t": [0.1, 1]}, "t must run"),
         ({"reference": "mean"}, "reference"),
         ({"method": "best"}, "method"),
     ):

@@ -8,18 +8,20 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from spinscape.landscape.functions import function_change
 from spinscape.landscape.paths import (
     _by_layer,
+    bezier,
+    linear,
     repair,
     repair_path,
     reset_statistics,
     unit_statistics,
     variance_ratios,
 )
-from spinscape.landscape.paths._line import between
 from spinscape.networks.convolutional import convnet
 from spinscape.networks.ensemble import Ensemble, evaluate, outputs
 from spinscape.networks.folding import fold
@@ -41,6 +43,10 @@ MODELS = {
     "convnet": (convnet(widths=(4, 6), hidden=(5,)), (1, 8, 8)),
     "nested": (NESTED, (1, 8, 8)),
 }
+
+
+def between(a: Ensemble, b: Ensemble, t: ArrayLike) -> Ensemble:
+    return linear(a, b, t).points()
 
 
 def inputs(shape: tuple[int, ...], count: int = 40, seed: int = 3) -> torch.Tensor:
@@ -223,17 +229,15 @@ def test_memory_that_runs_out_halves_the_chunk(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_path_knows_its_ends() -> None:
-    class Path:
-        t = T
-        bases = pairs(mlp([5, 7, 3]))
-
-        def points(self, pairs: slice = slice(None)) -> Ensemble:
-            return between(*(base[pairs] for base in self.bases), self.t)
-
-    path, x = Path(), inputs((5,))
-    whole = repair(path.points(), path.bases, x, t=T).flat()
+    (a, b), x = pairs(mlp([5, 7, 3])), inputs((5,))
+    path = linear(a, b, T)
+    whole = repair(path.points(), [a, b], x, t=T).flat()
     assert torch.equal(repair_path(path, x).flat(), whole)
     assert torch.equal(repair_path(path, x, pairs=slice(1, 2)).flat(), whole[4:])
+    curve = bezier(a, randomised(mlp([5, 7, 3]), 2, 3), b, T)
+    again = unit_statistics(repair_path(curve, x, pairs=[1]), x).sd["layer1"]
+    ends = [unit_statistics(end[1], x).sd["layer1"][0] for end in (a, b)]
+    np.testing.assert_allclose(again, [(1 - t) * ends[0] + t * ends[1] for t in T], rtol=1e-8)
 
 
 def test_modules_that_work_in_place() -> None:

@@ -1,4 +1,4 @@
-"""Paths between networks, losses along them and their barriers, and what lies in the middle of many networks."""
+"""Paths between networks, losses along them, barriers, and what lies in the middle of many networks."""
 
 from spinscape.landscape.paths.barriers import Barriers, barriers
 from spinscape.landscape.paths.combination import Path, bezier, broken, linear

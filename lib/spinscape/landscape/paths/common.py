@@ -7,9 +7,8 @@ conjecture 1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,8 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from spinscape import progress
 from spinscape.landscape.pair_moments import pair_mean
-from spinscape.landscape.paths._line import Ends, Floats, on_lines
-from spinscape.landscape.paths.repair import repair as reset_units
+from spinscape.landscape.paths.barriers import barriers
+from spinscape.landscape.paths.combination import POINTS, as_positions, linear
+from spinscape.landscape.paths.profiles import profile
+from spinscape.landscape.paths.repair import repair_path
 from spinscape.landscape.paths.running_statistics import reset_statistics
 from spinscape.landscape.symmetry._alike import check_pairs
 from spinscape.landscape.symmetry._pair import Pair
@@ -34,6 +35,13 @@ from spinscape.statistics import Estimate
 Kind = Literal["raw", "common", "pairs", "raw+repair", "common+repair", "pairs+repair"]
 """Networks as they are, aligned to one reference or pair by pair; with activation statistics reset or not."""
 
+Ends = Callable[[slice], tuple[Ensemble, Ensemble]]
+"""Rows of pairs to the networks at both their ends."""
+
+POINT_BYTES = {"cpu": 2**27, "cuda": 2**33}
+"""What the networks at the points of a chunk of pairs may take."""
+
+Floats = NDArray[np.float64]
 Measure = Literal["loss", "error"]
 Definition = Literal["over_mean", "over_line", "midpoint"]
 
@@ -71,10 +79,13 @@ class Comparison:
 
         ``"over_mean"``: largest value minus the mean of the ends.
         ``"over_line"``: largest excess over the straight line between the values at the ends.
-        ``"midpoint"``: value at t = 1/2 minus the mean of the ends.
+        ``"midpoint"``: value at t = 1/2 minus the mean of the ends; NaN where there is no such point.
         """
+        if measure not in get_args(Measure) or definition not in get_args(Definition):
+            raise ValueError(f"there is no barrier of {measure!r} by {definition!r}")
         values = {"loss": self.loss, "error": self.error}[measure]
-        return _barriers(values, self.t, definition)
+        found: Floats = getattr(barriers(values, self.t), definition)
+        return found
 
     def without_reference(self) -> NDArray[np.bool_]:
         """Tell which pairs do not hold the reference, ``(P,)``."""
@@ -112,7 +123,7 @@ def to_one_reference(
     y: Tensor,
     *,
     reference: int | str | Ensemble = 0,
-    t: int | ArrayLike = 25,
+    t: int | ArrayLike = POINTS,
     kinds: Sequence[Kind] = ("raw", "common", "pairs"),
     samples: Tensor | None = None,
     loss: str | PerSample = "cross_entropy",
@@ -155,37 +166,23 @@ def to_one_reference(
         raise ValueError(f"kinds must be of {get_args(Kind)}, not {list(kinds)}")
     if ensemble.replicas < 2:
         raise ValueError("pairs need at least two networks")
-    at = positions(t)
+    at = as_positions(t)
+    if at[0] != 0 or at[-1] != 1:
+        raise ValueError(f"t must run from 0 to 1, not from {at[0]} to {at[-1]}")
     first, second = np.triu_indices(ensemble.replicas, 1)
-    reset = partial(_reset, samples=x if samples is None else samples)
+    reset = x if samples is None else samples
     found: dict[str, tuple[Floats, Floats]] = {}
     for way in dict.fromkeys(kind.removesuffix("+repair") for kind in kinds):
         ends = _ends(ensemble, first, second, way, reference, options)
         for kind in (way, f"{way}+repair"):
             if kind in kinds:
-                change = reset if kind != way else None
-                found[kind] = on_lines(ends, len(first), at, x, y, loss=loss, change=change, label=kind)
+                over = None if kind == way else reset
+                found[kind] = _on_lines(ends, len(first), at, x, y, loss, over, kind)
     values, errors = (np.stack([found[kind][k] for kind in kinds]) for k in (0, 1))
     number = -1
     if isinstance(reference, int | np.integer) and any(kind.startswith("common") for kind in kinds):
         number = int(reference) % ensemble.replicas
     return Comparison(tuple(kinds), first, second, at, values, errors, number)
-
-
-def positions(t: int | ArrayLike) -> Floats:
-    """Return positions on a line, from a number of equidistant ones or as given.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two, or they do not rise from 0 to 1.
-    """
-    at = np.linspace(0, 1, t) if isinstance(t, int | np.integer) and t > 1 else np.asarray(t, float)
-    if at.ndim != 1 or len(at) < 2 or at[0] != 0 or at[-1] != 1 or not (np.diff(at) > 0).all():
-        raise ValueError(
-            f"t must be a number of points of at least 2, or positions that rise from 0 to 1: {t!r}"
-        )
-    return at
 
 
 def _ends(
@@ -226,19 +223,29 @@ def match_pairs(
     return stack(found)
 
 
-def _reset(points: Ensemble, a: Ensemble, b: Ensemble, t: Floats, *, samples: Tensor) -> Ensemble:
-    if any(isinstance(module, _BatchNorm) for module in points.model.modules()):
-        return reset_statistics(points, samples)
-    return reset_units(points, [a, b], samples, t=t)
-
-
-def _barriers(values: Floats, t: Floats, definition: Definition) -> Floats:
-    start, stop = values[..., :1], values[..., -1:]
-    if definition == "over_mean":
-        return (values - (start + stop) / 2).max(-1)
-    if definition == "over_line":
-        return (values - (1 - t) * start - t * stop).max(-1)
-    middle = np.flatnonzero(np.isclose(t, 0.5))
-    if definition != "midpoint" or not len(middle):
-        raise ValueError(f"{definition!r} is no barrier, or t has no point at 1/2")
-    return values[..., middle[0]] - (start + stop)[..., 0] / 2
+def _on_lines(
+    ends: Ends,
+    pairs: int,
+    t: Floats,
+    x: Tensor,
+    y: Tensor,
+    loss: str | PerSample,
+    samples: Tensor | None,
+    label: str,
+) -> tuple[Floats, Floats]:
+    """Return loss and error on lines ``(P, K)``; with `samples`, of networks whose statistics are reset."""
+    one, _ = ends(slice(0, 1))
+    norms = any(isinstance(module, _BatchNorm) for module in one.model.modules())
+    each = len(t) * sum(value.nbytes for value in (one.params | one.buffers).values())
+    step = max(1, POINT_BYTES["cuda" if one.device.type == "cuda" else "cpu"] // each)
+    values, errors = np.empty((2, pairs, len(t)))
+    for start in progress.track(range(0, pairs, step), label):
+        rows = slice(start, min(start + step, pairs))
+        path = linear(*ends(rows), t)
+        if samples is None:
+            found = profile(path, x, y, loss)
+        else:
+            points = reset_statistics(path.points(), samples) if norms else repair_path(path, samples)
+            found = profile(points, x, y, loss, pairs=path.pairs, t=t)
+        values[rows], errors[rows] = found.loss, found.error
+    return values, errors

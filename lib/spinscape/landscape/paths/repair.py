@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from spinscape.landscape.paths._by_layer import ByLayer, in_chunks
+from spinscape.landscape.paths.combination import Path
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import join
 
@@ -33,21 +33,6 @@ It cannot be given a deviation, and is only moved.
 """
 
 Floats = NDArray[np.float64]
-
-
-class Line(Protocol):
-    """What is needed of a path: positions, bases of which the first and the last are its ends, and points."""
-
-    @property
-    def t(self) -> Any:
-        """Positions ``(K,)`` from 0 to 1."""
-
-    @property
-    def bases(self) -> Sequence[Ensemble]:
-        """Networks, P each."""
-
-    def points(self, pairs: Any = None) -> Ensemble:
-        """Return the networks at the points of all pairs, or of those chosen, pair by pair."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +172,7 @@ def repair(
 
 
 def repair_path(
-    path: Line,
+    path: Path,
     x: Tensor,
     *,
     pairs: slice | Sequence[int] | NDArray[np.int64] | None = None,
