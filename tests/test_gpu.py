@@ -15,6 +15,7 @@ from spinscape.landscape.kinks import kink_rise
 from spinscape.landscape.network_paths import check_paths
 from spinscape.landscape.path_activity import path_activity
 from spinscape.landscape.path_usage import path_usage
+from spinscape.landscape.paths import merge, reset_statistics, to_one_reference
 from spinscape.landscape.pruning import prune
 from spinscape.landscape.reordering import compare
 from spinscape.landscape.surfaces import surfaces
@@ -142,3 +143,15 @@ def test_matching_agrees() -> None:
     assert match(there[0], planted).objective == pytest.approx(float(there.norms[0]) ** 2)
     one, other = (recovery(e, noise=[0, 1], trials=3) for e in (here, there))
     assert (one.exact == other.exact).all()
+
+
+def test_lines_and_means_agree(both, data) -> None:
+    x, y = data[0].double(), data[1]
+    kinds = ("raw", "common", "pairs", "raw+repair", "common+repair", "pairs+repair")
+    lines = [to_one_reference(e, x, y, t=3, kinds=kinds) for e in both]
+    np.testing.assert_allclose(lines[0].loss, lines[1].loss, rtol=1e-8)
+    means = [merge(e, [1, 2], x, y, groups=2, repair=True) for e in both]
+    np.testing.assert_allclose(means[0].loss, means[1].loss, rtol=1e-8)
+    here = Ensemble.from_modules([mlp([6, 8, 3], batch_norm=True) for _ in range(3)]).to(torch.float64)
+    found = [reset_statistics(e, x).buffers["norm1.running_var"].cpu() for e in (here, here.to("cuda"))]
+    torch.testing.assert_close(*found)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from spinscape import statistics
 from spinscape.statistics import Estimate
@@ -85,3 +86,45 @@ def moments(matrix: ArrayLike) -> PairMoments:
         centre - (count - 1) * means,
         count * log_sd - (count - 1) * log_sds,
     )
+
+
+def pair_mean(tables: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Return means over the pairs of symmetric tables, with intervals over the states.
+
+    Pseudo-values of the jackknife, one per state, and Student's t: a table of sums ``x_i + x_j`` has the
+    interval of twice the mean of the x.
+
+    Parameters
+    ----------
+    tables
+        A number for each pair of at least three states, ``(R, R, ...)``; the diagonal does not count.
+    level
+        Nominal coverage.
+
+    Returns
+    -------
+    Estimate
+        Of shape ``(...)``; `n` is the number of states.
+
+    Raises
+    ------
+    ValueError
+        If tables are not square with at least three states, symmetric and finite off the diagonal, or the
+        level is not between 0 and 1.
+    """
+    given = np.array(tables, float)
+    if given.ndim < 2 or given.shape[0] != given.shape[1] or len(given) < 3:
+        raise ValueError(f"tables must be square with at least 3 states, not {given.shape}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
+    count = len(given)
+    given[np.diag_indices(count)] = 0
+    if not (np.isfinite(given).all() and np.allclose(given, given.swapaxes(0, 1))):
+        raise ValueError("tables must be finite and symmetric")
+    sums = given.sum(1)
+    mean = sums.sum(0) / (count * (count - 1))
+    without = (sums.sum(0) - 2 * sums) / ((count - 1) * (count - 2))
+    pseudo = count * mean - (count - 1) * without
+    half = stats.t.ppf(0.5 + level / 2, count - 1) * pseudo.std(axis=0, ddof=1) / np.sqrt(count)
+    states = np.full(mean.shape, count, np.int64)
+    return Estimate(np.asarray(mean), np.asarray(mean - half), np.asarray(mean + half), states, level)

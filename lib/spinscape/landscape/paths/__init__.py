@@ -1,0 +1,42 @@
+"""Paths between networks, losses along them, barriers, and what lies in the middle of many networks."""
+
+from spinscape.landscape.paths.barriers import Barriers, barriers
+from spinscape.landscape.paths.combination import Path, bezier, broken, linear
+from spinscape.landscape.paths.common import Comparison, to_one_reference
+from spinscape.landscape.paths.merging import Merged, merge, soup
+from spinscape.landscape.paths.profiles import Profile, profile
+from spinscape.landscape.paths.repair import (
+    UnitStatistics,
+    repair,
+    repair_path,
+    unit_statistics,
+    variance_ratios,
+)
+from spinscape.landscape.paths.running_statistics import reset_statistics
+from spinscape.landscape.paths.sphere import geodesic
+from spinscape.landscape.paths.triangle import Triangle, triangle
+
+__all__ = [
+    "Barriers",
+    "Comparison",
+    "Merged",
+    "Path",
+    "Profile",
+    "Triangle",
+    "UnitStatistics",
+    "barriers",
+    "bezier",
+    "broken",
+    "geodesic",
+    "linear",
+    "merge",
+    "profile",
+    "repair",
+    "repair_path",
+    "reset_statistics",
+    "soup",
+    "to_one_reference",
+    "triangle",
+    "unit_statistics",
+    "variance_ratios",
+]
