@@ -1,4 +1,4 @@
-"""What curves and bands between pairs of networks have in common: checks, training samples, looking at them."""
+"""What curves and bands between pairs of networks share: checks, training samples, looking at them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class Samples:
             Mean loss and share of wrong answers, each ``(P, K)``.
         """
         found = [evaluate(pair, self.x, self.y, loss=self.loss) for pair in points]
-        return np.stack([each.loss for each in found]), np.stack([1 - each.accuracy for each in found])
+        losses = [np.asarray(each.loss) for each in found]
+        return np.stack(losses), np.stack([1 - each.accuracy for each in found])
 
 
 def check_ends(a: Ensemble, b: Ensemble) -> None:

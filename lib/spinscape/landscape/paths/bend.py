@@ -1,8 +1,8 @@
 """Curves of low loss between trained networks: quadratic Bezier curves trained end to end.
 
-The curve ``(1 - t)^2 a + 2 t (1 - t) c + t^2 b`` joins the networks a and b; its control point c starts in the
-middle of the line, where the curve is that line.
-Every step takes one t, uniform in [0, 1], and moves c down the gradient of the loss at that point of the curve.
+The curve ``(1 - t)^2 a + 2 t (1 - t) c + t^2 b`` joins the networks a and b.
+Its control point c starts in the middle of the line, where the curve is that line.
+Every step takes one t, uniform in [0, 1], and moves c down the gradient of the loss at that point.
 So a curve is trained like one network, and the curves of all pairs are one batched run.
 """
 
@@ -89,8 +89,8 @@ def bend(
 ) -> Bent:
     """Train a quadratic Bezier curve between the networks of each pair.
 
-    Among the control points looked at, the one is kept whose curve has the lowest highest loss (of equal ones,
-    where that is the loss of an end, the lowest mean).
+    Among the control points looked at, the one is kept whose curve has the lowest highest loss.
+    Of equal ones, where that is the loss of an end, it is the one with the lowest mean.
     The middle of the line is one of them: on the training samples and the points given, no curve rises above
     the straight line that it starts from.
 
@@ -103,8 +103,8 @@ def bend(
     epochs
         Passes over the training samples.
     optimiser, learning_rate, momentum, nesterov, weight_decay, batch_size, loss
-        As in :func:`spinscape.networks.training.train`; the learning rate falls to zero as half a cosine, from
-        epoch to epoch.
+        As in :func:`spinscape.networks.training.train`.
+        From epoch to epoch the learning rate falls to zero as half a cosine.
     points
         Points K of a curve that are looked at, its ends among them.
     looks
@@ -199,7 +199,7 @@ def _train(
     middle = {name: (p + b.params[name]) / 2 for name, p in a.params.items()}
     orders, places = ([generator(seed, BENDS, int(p), k) for p in rows] for k in (0, 1))
     group = Group(plan, rows, orders, middle, {})
-    curve = _Curve(Forward(plan.model, middle, {}, plan.x[: plan.batch_size], training=True), a, b)
+    curve = _Curve(plan, a, b)
     line, line_error = samples.look(_points(a, middle, b, t))
     best, error, kept = line.copy(), line_error.copy(), np.zeros(len(rows), np.int64)
     control = {name: value.clone() for name, value in middle.items()}
@@ -240,21 +240,30 @@ def _lower(values: Floats, best: Floats) -> NDArray[np.bool_]:
     return (tops < before) | ((tops == before) & (values.mean(1) < best.mean(1)))
 
 
-class _Curve:
+class _Curve(Forward):
     """The forward pass at one point of each curve, as a function of the control points."""
 
-    def __init__(self, forward: Forward, a: Ensemble, b: Ensemble) -> None:
-        self.forward, self.a, self.b = forward, a.params, b.params
+    def __init__(self, plan: Plan, a: Ensemble, b: Ensemble) -> None:
+        super().__init__(plan.model, a.params, {}, plan.x[: plan.batch_size], training=False)
+        self.a, self.b = a.params, b.params
         self.places: Iterator[Tensor] = iter(())
 
     def go_to(self, t: Tensor) -> None:
         """Set the points of the steps to come, ``(P, S)``."""
         self.places = iter(t.unbind(1))
 
-    def __call__(self, control: Tensors, buffers: Tensors, x: Tensor, *, seeds: Sequence[int]) -> Tensor:
-        """Run the networks at the next points, as :class:`spinscape.networks.forward.Forward` does."""
-        params = _at(self.a, control, self.b, next(self.places))
-        return self.forward(params, buffers, x, seeds=seeds)
+    def __call__(
+        self,
+        params: Tensors,
+        buffers: Tensors,
+        x: Tensor,
+        *,
+        shared: bool = False,
+        seeds: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Run the networks at the next points; `params` are the control points."""
+        points = _at(self.a, params, self.b, next(self.places))
+        return super().__call__(points, buffers, x, shared=shared, seeds=seeds)
 
 
 def _at(a: Tensors, control: Tensors, b: Tensors, t: Tensor) -> Tensors:
@@ -271,8 +280,10 @@ def _points(a: Ensemble, control: Tensors, b: Ensemble, t: Floats) -> Iterator[E
     """Yield the points ``t`` ``(K,)`` of one curve after the other."""
     places = torch.from_numpy(t)
     for p in range(a.replicas):
-        one = [{name: value[p, None] for name, value in e.items()} for e in (a.params, control, b.params)]
-        yield Ensemble(a.model, _at(*one, places))
+        first, second, third = (
+            {name: value[p, None] for name, value in each.items()} for each in (a.params, control, b.params)
+        )
+        yield Ensemble(a.model, _at(first, second, third, places))
 
 
 def _joined(parts: list[Bent]) -> Bent:
