@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spinscape.landscape.paths.combination import Path
+from spinscape.landscape.paths.profiles import profile
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.device import is_out_of_memory, release
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.evaluation import evaluate
 from spinscape.networks.finite import check_finite
 from spinscape.networks.losses import PerSample
 
@@ -42,17 +43,10 @@ class Samples:
             loss or ("cross_entropy" if dataset.task == "classification" else "mse"),
         )
 
-    def look(self, points: Iterable[Ensemble]) -> tuple[Floats, Floats]:
-        """Evaluate K points of each pair; each ensemble holds those of one pair.
-
-        Returns
-        -------
-        loss, error
-            Mean loss and share of wrong answers, each ``(P, K)``.
-        """
-        found = [evaluate(pair, self.x, self.y, loss=self.loss) for pair in points]
-        losses = [np.asarray(each.loss) for each in found]
-        return np.stack(losses), np.stack([1 - each.accuracy for each in found])
+    def look(self, path: Path) -> tuple[Floats, Floats]:
+        """Return mean loss and share of wrong answers on paths, each ``(P, K)``."""
+        found = profile(path, self.x, self.y, self.loss)
+        return found.loss, found.error
 
 
 def check_ends(a: Ensemble, b: Ensemble) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spinscape.landscape.paths._pairs import Samples, check_ends, in_parts
+from spinscape.landscape.paths.combination import bezier
 from spinscape.landscape.steps import BENDS, generator
 from spinscape.landscape.symmetry.checks import at_least
 from spinscape.networks import optimisers
@@ -200,7 +201,7 @@ def _train(
     orders, places = ([generator(seed, BENDS, int(p), k) for p in rows] for k in (0, 1))
     group = Group(plan, rows, orders, middle, {})
     curve = _Curve(plan, a, b)
-    line, line_error = samples.look(_points(a, middle, b, t))
+    line, line_error = samples.look(bezier(a, Ensemble(plan.model, middle), b, t))
     best, error, kept = line.copy(), line_error.copy(), np.zeros(len(rows), np.int64)
     control = {name: value.clone() for name, value in middle.items()}
     highest, epochs = [line.max(1)], int(looked[-1])
@@ -214,7 +215,7 @@ def _train(
         group.advance()
         if epoch + 1 in looked:
             now = group.detached()
-            values, wrong = samples.look(_points(a, now, b, t))
+            values, wrong = samples.look(bezier(a, Ensemble(plan.model, now), b, t))
             highest.append(values.max(1))
             lower = np.flatnonzero(_lower(values, best))
             best[lower], error[lower], kept[lower] = values[lower], wrong[lower], epoch + 1
@@ -274,16 +275,6 @@ def _at(a: Tensors, control: Tensors, b: Tensors, t: Tensor) -> Tensors:
         first, second, third = (w.to(value).view(-1, *[1] * (value.ndim - 1)) for w in weights)
         params[name] = (first * a[name] + third * b[name]) + second * value
     return params
-
-
-def _points(a: Ensemble, control: Tensors, b: Ensemble, t: Floats) -> Iterator[Ensemble]:
-    """Yield the points ``t`` ``(K,)`` of one curve after the other."""
-    places = torch.from_numpy(t)
-    for p in range(a.replicas):
-        first, second, third = (
-            {name: value[p, None] for name, value in each.items()} for each in (a.params, control, b.params)
-        )
-        yield Ensemble(a.model, _at(first, second, third, places))
 
 
 def _joined(parts: list[Bent]) -> Bent:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spinscape.landscape.paths._pairs import Samples, check_ends, in_parts
+from spinscape.landscape.paths.combination import broken
 from spinscape.landscape.paths.elastic_band import settle
 from spinscape.landscape.steps import BANDS, generator
 from spinscape.landscape.symmetry.checks import at_least
@@ -76,7 +77,7 @@ def band(
     dataset: Dataset,
     *,
     pivots: int = 7,
-    rounds: int = 4,
+    rounds: int = 3,
     added: int = 2,
     epochs: int = 5,
     optimiser: str | Callable[..., torch.optim.Optimizer] = "sgd",
@@ -277,11 +278,9 @@ class _Bands:
 
     def _look(self, pivots: Tensor) -> tuple[Floats, Floats]:
         """Return loss and error on broken lines, ``(P, K)``."""
-        step = self.inside + 1
-        t = (torch.arange(step, dtype=torch.float64) / step).to(pivots)[:, None]
-        segments = (torch.lerp(own[:-1, None], own[1:, None], t).flatten(0, 1) for own in pivots)
-        points = (torch.cat([inner, own[-1:]]) for inner, own in zip(segments, pivots, strict=True))
-        return self.samples.look(_networks(self.like, rows) for rows in points)
+        points = (pivots.shape[1] - 1) * (self.inside + 1) + 1
+        networks = _networks(self.like, pivots.flatten(0, 1))
+        return self.samples.look(broken(networks, points, pairs=len(pivots)))
 
     @staticmethod
     def _scores(loss: Floats) -> list[tuple[float, float]]:
