@@ -32,6 +32,9 @@ BOOTSTRAP, COURSES, DISTORTION = 61, 62, 63
 OBSERVABLES, BATCHES, IMAGES = 71, 72, 73
 """Likewise, for the observables of a data set."""
 
+BENDS, BANDS = 82, 83
+"""Likewise, for curves and for bands between networks."""
+
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""

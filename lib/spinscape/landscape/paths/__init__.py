@@ -1,9 +1,12 @@
 """Paths between networks, losses along them, barriers, and what lies in the middle of many networks."""
 
 from spinscape.landscape.paths.barriers import Barriers, barriers
+from spinscape.landscape.paths.bend import Bent, bend
 from spinscape.landscape.paths.combination import Path, bezier, broken, linear
 from spinscape.landscape.paths.common import Comparison, to_one_reference
+from spinscape.landscape.paths.elastic_band import Band, relax
 from spinscape.landscape.paths.merging import Merged, merge, soup
+from spinscape.landscape.paths.network_bands import NetworkBand, band
 from spinscape.landscape.paths.profiles import Profile, profile
 from spinscape.landscape.paths.repair import (
     UnitStatistics,
@@ -17,20 +20,26 @@ from spinscape.landscape.paths.sphere import geodesic
 from spinscape.landscape.paths.triangle import Triangle, triangle
 
 __all__ = [
+    "Band",
     "Barriers",
+    "Bent",
     "Comparison",
     "Merged",
+    "NetworkBand",
     "Path",
     "Profile",
     "Triangle",
     "UnitStatistics",
+    "band",
     "barriers",
+    "bend",
     "bezier",
     "broken",
     "geodesic",
     "linear",
     "merge",
     "profile",
+    "relax",
     "repair",
     "repair_path",
     "reset_statistics",
