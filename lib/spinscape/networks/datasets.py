@@ -131,7 +131,7 @@ class Dataset:
         """Return the same images in the middle of `side` x `side` pixels of zero, under a name that says so.
 
         28 x 28 pixels become 32 x 32 by two on each side; of an odd number the last row and column get one
-        more. The name is followed by the side, such as ``"fashion-mnist-32"``, unless there is nothing to add.
+        more. Unless there is nothing to add, the side follows the name, such as ``"fashion-mnist-32"``.
 
         Raises
         ------
