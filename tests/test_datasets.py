@@ -655,6 +655,26 @@ def test_downscaling_refuses_what_is_no_image():
             data.downscaled(side)
 
 
+def test_padded_images_stand_in_the_middle_of_zeros():
+    data = load("digits")
+    padded = data.padded(11)
+    assert padded.name == "digits-11"
+    assert padded.shape == (1, 11, 11)
+    assert torch.equal(padded.x_train[:, :, 1:9, 1:9], data.x_train)
+    assert torch.equal(padded.x_test.sum((1, 2, 3)), data.x_test.sum((1, 2, 3)))
+    assert torch.equal(padded.y_test, data.y_test)
+    assert data.padded(8) is data
+    wide = replace(data, x_train=data.x_train[:, :, 1:], x_test=data.x_test[:, :, 1:]).padded(8)
+    assert torch.equal(wide.x_train[:, :, :7], data.x_train[:, :, 1:])
+    assert wide.shape == (1, 8, 8)
+
+
+def test_padding_refuses_what_does_not_fit():
+    for data, side in ((load("digits"), 7), (load("digits").flat(), 64)):
+        with pytest.raises(ValueError, match="cannot be padded"):
+            data.padded(side)
+
+
 def test_standardised_by_the_training_samples() -> None:
     plain = datasets.load("linnerud")
     data = plain.standardised()

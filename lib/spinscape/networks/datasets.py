@@ -39,7 +39,7 @@ class Dataset:
     Attributes
     ----------
     name
-        The name it was loaded by.
+        The name it was loaded by; of padded images with their side.
     x_train, x_test
         Inputs, ``(N, *shape)`` float32; pixels lie in [0, 1].
     y_train, y_test
@@ -125,6 +125,32 @@ class Dataset:
             self,
             x_train=rows @ self.x_train @ columns.T,
             x_test=rows @ self.x_test @ columns.T,
+        )
+
+    def padded(self, side: int) -> Dataset:
+        """Return the same images in the middle of `side` x `side` pixels of zero, under a name that says so.
+
+        28 x 28 pixels become 32 x 32 by two on each side; of an odd number the last row and column get one
+        more. Unless there is nothing to add, the side follows the name, such as ``"fashion-mnist-32"``.
+
+        Raises
+        ------
+        ValueError
+            If the inputs are no images ``(C, h, w)``, or `side` is below h or w.
+        """
+        import torch.nn.functional as F  # noqa: N812
+
+        if len(self.shape) != 3 or side < max(self.shape[1:]):
+            raise ValueError(f"images of {self.shape} cannot be padded to {side} x {side}")
+        height, width = (side - size for size in self.shape[1:])
+        if not height and not width:
+            return self
+        border = (width // 2, width - width // 2, height // 2, height - height // 2)
+        return replace(
+            self,
+            name=f"{self.name}-{side}",
+            x_train=F.pad(self.x_train, border),
+            x_test=F.pad(self.x_test, border),
         )
 
     def subset(
