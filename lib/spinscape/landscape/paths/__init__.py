@@ -8,6 +8,7 @@ from spinscape.landscape.paths.elastic_band import Band, relax
 from spinscape.landscape.paths.merging import Merged, merge, soup
 from spinscape.landscape.paths.network_bands import NetworkBand, band
 from spinscape.landscape.paths.profiles import Profile, profile
+from spinscape.landscape.paths.removal import WAYS, Removal, removal
 from spinscape.landscape.paths.repair import (
     UnitStatistics,
     repair,
@@ -18,8 +19,10 @@ from spinscape.landscape.paths.repair import (
 from spinscape.landscape.paths.running_statistics import reset_statistics
 from spinscape.landscape.paths.sphere import geodesic
 from spinscape.landscape.paths.triangle import Triangle, triangle
+from spinscape.landscape.paths.widths import Peak, pair_table, peak
 
 __all__ = [
+    "WAYS",
     "Band",
     "Barriers",
     "Bent",
@@ -27,7 +30,9 @@ __all__ = [
     "Merged",
     "NetworkBand",
     "Path",
+    "Peak",
     "Profile",
+    "Removal",
     "Triangle",
     "UnitStatistics",
     "band",
@@ -38,8 +43,11 @@ __all__ = [
     "geodesic",
     "linear",
     "merge",
+    "pair_table",
+    "peak",
     "profile",
     "relax",
+    "removal",
     "repair",
     "repair_path",
     "reset_statistics",

@@ -1,0 +1,108 @@
+"""How barriers depend on the width of networks: where they peak, and what is left at the largest width.
+
+Each width has networks of its own, and a barrier for each pair of them.
+Networks are drawn anew, not pairs, since pairs that share a network are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spinscape.statistics import Estimate, resampled
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The largest of the mean barriers of several widths, and how far the others are below.
+
+    Attributes
+    ----------
+    place
+        Number of the width with the largest mean barrier.
+    rise, fall
+        Mean barrier there less that at the first width, and less that at the last.
+    share
+        Mean barrier at the last width over the largest.
+    """
+
+    place: int
+    rise: Estimate
+    fall: Estimate
+    share: Estimate
+
+
+def pair_table(first: ArrayLike, second: ArrayLike, values: ArrayLike) -> Floats:
+    """Return values of pairs as a symmetric table ``(R, R)`` with NaN where there is no pair.
+
+    Parameters
+    ----------
+    first, second
+        Numbers of the networks of each pair, ``(P,)``.
+    values
+        One number for each pair, ``(P,)``.
+    """
+    i, j = np.asarray(first, np.int64), np.asarray(second, np.int64)
+    count = int(max(i.max(), j.max())) + 1
+    table = np.full((count, count), np.nan)
+    table[i, j] = table[j, i] = np.asarray(values, float)
+    return table
+
+
+def peak(tables: Sequence[ArrayLike], *, draws: int = 1000, seed: int = 0) -> Peak:
+    """Find the width with the largest barrier, with intervals over networks.
+
+    In every resample of the networks the peak is looked for anew, so that choosing it costs what it should.
+
+    Parameters
+    ----------
+    tables
+        For each width, in increasing order, barriers of pairs ``(R, R)``; NaN where there is none.
+    draws, seed
+        Of the bootstrap.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three widths, or a table is not square with at least three networks.
+    """
+    each = [np.asarray(table, float) for table in tables]
+    if len(each) < 3:
+        raise ValueError(f"a peak needs at least three widths, not {len(each)}")
+    for table in each:
+        if table.ndim != 2 or table.shape[0] != table.shape[1] or len(table) < 3:
+            raise ValueError(f"tables must be square with at least 3 networks, not {table.shape}")
+
+    def means(rows: tuple[Sequence[int], ...]) -> Floats:
+        return np.array([_mean(table, np.asarray(one)) for table, one in zip(each, rows, strict=True)])
+
+    def rise(*rows: Sequence[int]) -> float:
+        found = means(rows)
+        return float(found.max() - found[0])
+
+    def fall(*rows: Sequence[int]) -> float:
+        found = means(rows)
+        return float(found.max() - found[-1])
+
+    def share(*rows: Sequence[int]) -> float:
+        found = means(rows)
+        return float(found[-1] / found.max())
+
+    numbers = [list(range(len(table))) for table in each]
+    estimates = [resampled(one, *numbers, draws=draws, seed=seed) for one in (rise, fall, share)]
+    return Peak(int(np.argmax(means(tuple(numbers)))), *estimates)
+
+
+def _mean(table: Floats, rows: NDArray[np.int64]) -> float:
+    """Return the mean over pairs of different networks among those drawn."""
+    part = table[np.ix_(rows, rows)]
+    return (
+        float(np.nanmean(np.where(rows[:, None] == rows, np.nan, part)))
+        if len(set(rows.tolist())) > 1
+        else np.nan
+    )
