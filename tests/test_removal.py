@@ -75,24 +75,37 @@ def _tables(means, spread=0.01, count=6):
     return tables
 
 
-def test_a_peak_is_found_and_a_fall_is_none_where_there_is_no_peak():
+def test_a_peak_is_found_and_no_fall_where_barriers_rise():
     found = peak(_tables([0.2, 0.6, 0.1]), draws=200)
     assert found.place == 1
-    assert found.rise.low > 0.3 and found.fall.low > 0.4
-    assert found.share.low < 0.1 / 0.6 < found.share.high
+    assert found.rise.low > 0.3
+    assert found.fall.low > 0.4
+    assert found.share.high < 0.5
     rising = peak(_tables([0.2, 0.4, 0.6]), draws=200)
     assert rising.place == 2
-    assert rising.fall.low <= 0 and rising.share.high >= 1
+    assert rising.fall.high == 0
+    assert rising.share.low == 1
 
 
-def test_flat_barriers_have_no_peak():
-    flat = [peak(_tables([0.3, 0.3, 0.3], spread=0.05, count=5), draws=200, seed=s) for s in range(3)]
-    assert all(one.rise.low <= 0.02 for one in flat)
+def test_flat_barriers_rarely_have_a_peak():
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(60):
+        tables = []
+        for _ in range(5):
+            x = rng.normal(0.15, 0.02, 6)
+            first, second = np.triu_indices(6, 1)
+            tables.append(pair_table(first, second, x[first] + x[second]))
+        found = peak(tables, draws=300)
+        alarms += found.rise.low > 0 and found.fall.low > 0
+    assert alarms <= 6
 
 
 def test_tables_of_pairs_are_symmetric_and_leave_gaps():
     table = pair_table([0, 0], [1, 2], [1.0, 2.0])
-    assert table[1, 0] == 1 and table[2, 0] == 2 and np.isnan(table[1, 2])
+    assert table[1, 0] == 1
+    assert table[2, 0] == 2
+    assert np.isnan(table[1, 2])
 
 
 def test_too_few_widths_or_networks_are_refused():

@@ -22,7 +22,7 @@ of the ends (Entezari et al. 2022, equation 1).
   point: both for Bezier curves, and both for elastic bands.
 - Without permutation the barrier of networks with one hidden layer rises, peaks and falls: it is larger at
   the peak than at the smallest and at the largest width.
-  The width of the peak is chosen anew in every resample of the networks.
+  The intervals are corrected for the number of widths among which the peak is chosen.
   Deep networks saturate when the barrier at the largest width is more than half of its largest over the
   widths, and shallow ones do not when it is less.
 - The conjecture of one basin holds at the widest networks when most pairs of networks, both aligned to a

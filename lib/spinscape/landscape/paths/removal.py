@@ -1,8 +1,8 @@
 """Profiles between pairs of networks before and after each of their symmetries is removed.
 
 The slides' main figure (Pittorino 2023; Pittorino et al. 2022, Deep networks on toroids): lines between
-networks as they are, with rescaling removed, with permutations removed, with both, and geodesics where networks
-lie on spheres.
+networks as they are, with rescaling removed, with permutations removed, with both, and geodesics where
+networks lie on spheres.
 """
 
 from __future__ import annotations
@@ -120,9 +120,8 @@ def removal(
         _geodesic(a, both, t),
     ]
     found = [profile(path, *samples) for path in paths for samples in (train, test)]
-    tables = [
-        np.stack([getattr(one, what) for one in found[k::2]]) for k in (0, 1) for what in ("loss", "error")
-    ]
+    loss, test_loss = (np.stack([one.loss for one in found[k::2]]) for k in (0, 1))
+    error, test_error = (np.stack([one.error for one in found[k::2]]) for k in (0, 1))
     ends = [
         (first, second),
         (a.ensemble, b.ensemble),
