@@ -352,7 +352,7 @@ def test_glorot_and_seeds(few):
         ({"epochs": 1.5}, "epochs must be an integer"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"seed": -1}, "seed must not be negative"),
-        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"chunk": 0}, "chunk must be an integer of at least 1"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
         ({"momentum": 0.9}, "belong to optimiser 'sgd'"),
