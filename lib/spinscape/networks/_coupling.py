@@ -187,8 +187,12 @@ class Coupling:
 
     def _balance(self, numbers: np.ndarray, losses: np.ndarray, distance: np.ndarray) -> None:
         """Choose strengths at which coupling and loss weigh the same."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.first[numbers] = 2 * losses.reshape(-1, self.copies).mean(1) / distance
+        if not distance.all():
+            raise ValueError(
+                f"the copies of group {numbers[distance == 0][0]} are all at one point, where no strength "
+                "makes the coupling weigh what the loss does; start them apart, or balance after an epoch"
+            )
+        self.first[numbers] = 2 * losses.reshape(-1, self.copies).mean(1) / distance
 
     def _wanted(self, epoch: int, numbers: np.ndarray) -> np.ndarray:
         if self.given is not None:

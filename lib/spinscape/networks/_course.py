@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spinscape import progress
 from spinscape.networks import optimisers
 from spinscape.networks._group import Begin, Group, Labels, Origin, Plan
-from spinscape.networks._run import Callback, Run
+from spinscape.networks._run import Callback, Run, Stop
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.device import FEW, chunk_size, keep_heap, resolve_device
 from spinscape.networks.ensemble import Ensemble
@@ -53,14 +53,14 @@ class Course:
         replicas: int,
         *,
         target_loss: float | None = None,
-        target_accuracy: float | None = None,
+        stop: Stop | None = None,
         callback: Callback | None = None,
         chunk: int | None = None,
         stacklevel: int = 3,
     ) -> Ensemble:
         """Train `replicas` networks, `chunk` groups of those that stay together at once."""
         plan, together = self.plan, self.plan.together
-        run = Run(plan, replicas, self.epochs, target_loss, self.loss, self.test, callback, target_accuracy)
+        run = Run(plan, replicas, self.epochs, target_loss, self.loss, self.test, callback, stop)
         place = plan.x.device
         size = chunk or chunk_size(
             together * bytes_of(plan, self.dtype), place, replicas // together, few=-(-FEW // together)

@@ -22,6 +22,9 @@ LOST = 1e3
 
 Callback = Callable[[int, np.ndarray, Ensemble], None]
 
+Stop = Callable[[np.ndarray, np.ndarray, Ensemble], np.ndarray]
+"""From numbers, training accuracies and networks after an epoch to which of them are done, each ``(R,)``."""
+
 
 class Run:
     """Collects what the groups of one run arrive at."""
@@ -35,13 +38,13 @@ class Run:
         loss: str | PerSample,
         test: tuple[Tensor, Tensor] | None,
         callback: Callback | None,
-        target_accuracy: float | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.plan = plan
         self.replicas = replicas
         self.epochs = epochs
         self.target = -np.inf if target is None else target
-        self.target_accuracy = np.inf if target_accuracy is None else target_accuracy
+        self.stop = stop
         self.loss = loss
         self.test = test
         self.callback = callback
@@ -124,11 +127,12 @@ class Run:
     def _keep_stopped(self, group: Group, bar: Any) -> Group | None:
         """Store the replicas that are done; return those that go on, or None."""
         columns = group.replicas
-        done = (
-            self.history.diverged[columns]
-            | (self.history.train_loss[group.epoch - 1, columns] <= self.target)
-            | (self.history.train_accuracy[group.epoch - 1, columns] >= self.target_accuracy)
+        done = self.history.diverged[columns] | (
+            self.history.train_loss[group.epoch - 1, columns] <= self.target
         )
+        if self.stop is not None:
+            networks = Ensemble(self.plan.model, group.detached(), group.buffers)
+            done |= self.stop(columns, self.history.train_accuracy[group.epoch - 1, columns], networks)
         if group.epoch == self.epochs:
             done[:] = True
         elif not done.any():

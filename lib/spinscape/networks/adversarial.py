@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spinscape.networks._course import check_counts, prepare
+from spinscape.networks._group import Labels
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
@@ -67,17 +67,21 @@ def random_labels(dataset: Dataset, replicas: int, seed: int = 0) -> Tensor:
     """
     check_counts(replicas=replicas)
     _check(dataset, seed)
-    return _drawn(len(dataset.x_train), dataset.targets, seed, np.arange(replicas))
+    return _labels_of(dataset, seed)(np.arange(replicas))
 
 
-def _drawn(samples: int, classes: int, seed: int, replicas: np.ndarray) -> Tensor:
-    """Draw the labels of the replicas of these numbers, each from a generator of its own."""
-    labels = []
-    for replica in replicas:
-        state = np.random.SeedSequence(seed, spawn_key=(_LABELS, int(replica))).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0] >> 1))
-        labels.append(torch.randint(classes, (samples,), generator=generator))
-    return torch.stack(labels)
+def _labels_of(dataset: Dataset, seed: int) -> Labels:
+    """Return what draws the labels of networks by their numbers, each from a generator of its own."""
+
+    def draw(replicas: np.ndarray) -> Tensor:
+        labels = []
+        for replica in replicas:
+            entropy = np.random.SeedSequence(seed, spawn_key=(_LABELS, int(replica)))
+            generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+            labels.append(torch.randint(dataset.targets, (len(dataset.x_train),), generator=generator))
+        return torch.stack(labels)
+
+    return draw
 
 
 def label_accuracy(ensemble: Ensemble, dataset: Dataset, seed: int = 0) -> np.ndarray:
@@ -96,12 +100,18 @@ def label_accuracy(ensemble: Ensemble, dataset: Dataset, seed: int = 0) -> np.nd
         float64 ``(R,)``.
     """
     _check(dataset, seed)
+    draw = _labels_of(dataset, seed)
     shares = []
     for rows in np.array_split(np.arange(ensemble.replicas), -(-ensemble.replicas // _FEW)):
-        found = evaluate(ensemble[rows], dataset.x_train, dataset.y_train, predictions=True).predictions
-        labels = _drawn(len(dataset.x_train), dataset.targets, seed, rows)
-        shares.append(np.equal(found, labels.numpy()).mean(1))
+        shares.append(_share(ensemble[rows], dataset.x_train, dataset.y_train, draw(rows)))
     return np.concatenate(shares)
+
+
+def _share(ensemble: Ensemble, x: Tensor, y: Tensor, labels: Tensor) -> np.ndarray:
+    """Return the share of its own labels ``(R, N)`` that each network answers; `y` serves as a stand-in."""
+    found = evaluate(ensemble, x, y, predictions=True).predictions
+    assert found is not None
+    return np.asarray(np.mean(found == labels.numpy(), axis=1))
 
 
 def _check(dataset: Dataset, seed: int) -> None:
@@ -146,9 +156,8 @@ def adversarial_start(
     epochs
         Passes over the training samples, at most.
     target_accuracy
-        A network stops at the end of the first epoch in which it answered this share of its labels, each
-        sample before the step that it is part of. The network that results mostly answers more, see
-        :func:`label_accuracy`.
+        A network stops at the end of the first epoch in which it answered this share of its labels and, as
+        it then is, still does; see :func:`label_accuracy`.
     optimiser, learning_rate, momentum, nesterov, weight_decay, annealing, batch_size, initialisation, seed,
     device, dtype, chunk
         As in `train`.
@@ -192,17 +201,23 @@ def adversarial_start(
         evaluate_test=False,
         origin=None,
     )
-    made = course.labelled(partial(_drawn, len(dataset.x_train), dataset.targets, seed)).go(
-        replicas, target_accuracy=target_accuracy, chunk=chunk
-    )
-    assert made.history is not None
-    reached = np.nanmax(made.history.train_accuracy, axis=0)
+    draw, data = _labels_of(dataset, seed), (course.plan.x, course.plan.y)
+
+    def stop(numbers: np.ndarray, seen: np.ndarray, now: Ensemble) -> np.ndarray:
+        done = seen >= target_accuracy
+        if done.any():
+            done[done] = _share(now[np.flatnonzero(done)], *data, draw(numbers[done])) >= target_accuracy
+        return done
+
+    made = course.labelled(draw).go(replicas, stop=stop, chunk=chunk)
+    reached = label_accuracy(made, dataset, seed)
     short = np.flatnonzero(~(reached >= target_accuracy))
     if len(short):
+        worst = ", ".join(f"{r}: {reached[r]:.3f}" for r in short[:10])
         warnings.warn(
-            f"{len(short)} of {replicas} networks have not answered {target_accuracy:g} of their random "
-            f"labels in {epochs} epochs (at best {', '.join(f'{r}: {reached[r]:.3f}' for r in short[:10])}"
-            f"{', ...' if len(short) > 10 else ''}); give them more epochs, units or a larger learning rate",
+            f"{len(short)} of {replicas} networks do not answer {target_accuracy:g} of their random labels "
+            f"after {epochs} epochs ({worst}{', ...' if len(short) > 10 else ''}); give them more epochs, "
+            "more units or another learning rate",
             UnfittedWarning,
             stacklevel=2,
         )

@@ -7,10 +7,9 @@ Of y copies ``w^a``, in every step (Pittorino et al., ICLR 2021, and the slides'
 3. in every K-th step, ``dw^a += K gamma (w^a - wbar)``;
 4. ``w^a -= eta dw^a``.
 
-As printed, line 8 of the algorithm, the fourth of these, stands outside the loop over copies, where only the
-last copy would move; the text moves them all.
-Here they all move, at the same time: the centre is that of the copies before any of them has moved in this
-step, as in line 2, and not one that follows them through the loop.
+All copies move at the same time: the centre is that of line 2, taken before the loop over copies, and does
+not follow them while they move one after the other, as it would if it were averaged inside the loop.
+Line 8, which the text prints outside the loop, moves every copy.
 With momentum and weight decay, the slope with the coupling in it is what ``torch.optim.SGD`` is given.
 
 The authors' code averages the loss over copies, adds ``g mean_a |w^a - wbar|^2``, and multiplies the learning
