@@ -318,24 +318,20 @@ def test_what_is_above_the_limit_is_refused_and_what_is_below_contracts(few, opt
     limit = stability_limit(options["momentum"], options["nesterov"], interval)
     eta = 0.05
     most = limit / (interval * eta)
-    call = {
-        "replicas": 1,
-        "copies": 2,
-        "epochs": 4,
-        "batch_size": 50,
-        "learning_rate": eta,
-        "interval": interval,
-    }
+    epochs = 4 * interval
+    call = {"replicas": 1, "copies": 2, "epochs": epochs, "batch_size": 50, "learning_rate": eta}
+    call["interval"] = interval
     with pytest.raises(ValueError, match="drives the copies apart: in epoch 1 it must be at most"):
         train_replicated(mlp([64, 16, 10]), few, gamma=1.001 * most, **call, **options)
     below = train_replicated(mlp([64, 16, 10]), few, gamma=0.6 * most, **call, **options)
     assert below.distance[-1, 0] < 0.05 * below.distance[0, 0] + 1e-3
     assert below.limit == limit
     cosine = options | {"annealing": "cosine"}
-    gamma = 0.6 * most / np.array([1, 0.8536, 0.5, 0.1464])
+    gamma = 0.6 * most * 2 / (1 + np.cos(np.pi * np.arange(epochs) / epochs))
     train_replicated(mlp([64, 16, 10]), few, gamma=gamma, **call, **cosine)
+    gamma[2] *= 2
     with pytest.raises(ValueError, match="in epoch 3"):
-        train_replicated(mlp([64, 16, 10]), few, gamma=gamma * [1, 1, 2, 1], **call, **cosine)
+        train_replicated(mlp([64, 16, 10]), few, gamma=gamma, **call, **cosine)
 
 
 def test_above_the_limit_copies_do_part(few, monkeypatch):

@@ -140,7 +140,7 @@ class Coupling:
         if self.given is None and self.balance == epoch == 0:
             now = Ensemble(group.plan.model, group.detached(), group.buffers)
             loss = evaluate(now, *self.train, loss=self.loss, accuracy=False).loss
-            self._balance(numbers, np.asarray(loss), squared_distance(now, centre_of(now, self.copies)))
+            self._balance(numbers, np.asarray(loss), now)
         self.wanted[epoch, numbers] = wanted = self._wanted(epoch, numbers)
         most = self.limit / (self.interval * self.rates[epoch])
         if self.given is None:
@@ -182,14 +182,17 @@ class Coupling:
         for name in ("epochs_run", "diverged", "diverged_epoch"):
             getattr(curves, name)[numbers] = getattr(now.history, name)[:: self.copies]
         if self.given is None and epoch == self.balance:
-            losses = now.history.train_loss[row].reshape(-1, self.copies)
-            self._balance(numbers, losses, self.distance[row, numbers])
+            self._balance(numbers, now.history.train_loss[row], now)
 
-    def _balance(self, numbers: np.ndarray, losses: np.ndarray, distance: np.ndarray) -> None:
+    def _balance(self, numbers: np.ndarray, losses: np.ndarray, now: Ensemble) -> None:
         """Choose strengths at which coupling and loss weigh the same."""
-        if not distance.all():
+        middle = centre_of(now, self.copies)
+        distance = squared_distance(now, middle)
+        rounding = (8 * torch.finfo(now.dtype).eps * middle.norms.cpu().numpy()) ** 2
+        one_point = distance <= rounding
+        if one_point.any():
             raise ValueError(
-                f"the copies of group {numbers[distance == 0][0]} are all at one point, where no strength "
+                f"the copies of group {numbers[one_point][0]} are all at one point, where no strength "
                 "makes the coupling weigh what the loss does; start them apart, or balance after an epoch"
             )
         self.first[numbers] = 2 * losses.reshape(-1, self.copies).mean(1) / distance
