@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from spinscape.networks import optimisers
+from spinscape.networks._course import bytes_of
 from spinscape.networks._group import Draws, Group, Plan
 from spinscape.networks.datasets import load
 from spinscape.networks.device import chunk_size, keep_heap, resolve_device
 from spinscape.networks.forward import Forward
 from spinscape.networks.losses import resolve_loss
 from spinscape.networks.models import mlp
-from spinscape.networks.training import _bytes
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def batched(case: Case, optimiser: str, device: torch.device) -> Callable[[], fl
     model = mlp(case.widths)
     names = frozenset(dict(model.named_parameters()))
     plan = Plan(model, x, y, resolve_loss("cross_entropy"), case.batch, rule, names)
-    size = chunk_size(_bytes(plan, torch.float32), device, case.replicas)
+    size = chunk_size(bytes_of(plan, torch.float32), device, case.replicas)
     orders = sample_orders(case, len(x)).to(device)
     groups = []
     for first in range(0, case.replicas, size):

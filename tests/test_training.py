@@ -142,6 +142,49 @@ def test_float64_oracle(few):
         assert np.abs(value[1].numpy() - expected).max() < 1e-12
 
 
+@pytest.mark.parametrize("rule", OPTIMISERS)
+def test_cosine_annealing_is_that_of_torch(few, rule):
+    model = mlp([64, 24, 10])
+    options, epochs = OPTIMISERS[rule], 5
+    made = train(model, few, replicas=2, seed=5, batch_size=64, epochs=epochs, annealing="cosine", **options)
+    params, _ = initialise(model, generator := generator_of(5, 1))
+    module = Ensemble(model, {name: value[None] for name, value in params.items()}).module(0)
+    own = {key: value for key, value in options.items() if key not in ("optimiser", "learning_rate")}
+    kind = torch.optim.Adam if rule == "adam" else torch.optim.SGD
+    stepper = kind(module.parameters(), lr=options["learning_rate"], foreach=False, **own)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, T_max=epochs)
+    for _ in range(epochs):
+        order = torch.randperm(200, generator=generator)
+        torch.randint(2**48, (), generator=generator)
+        for first in range(0, 200, 64):
+            rows = order[first : first + 64]
+            stepper.zero_grad()
+            F.cross_entropy(module(few.x_train[rows]), few.y_train[rows]).backward()
+            stepper.step()
+        schedule.step()
+    for p, q in zip(made.module(1).parameters(), module.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=2e-4)
+    plain = train(model, few, replicas=2, seed=5, batch_size=64, epochs=epochs, **options)
+    assert (plain[1].flat() - made[1].flat()).abs().max() > 5e-3
+    assert np.array_equal(plain.history.train_loss[0], made.history.train_loss[0])
+
+
+@pytest.mark.parametrize("rule", OPTIMISERS)
+def test_annealing_leaves_bits_alone(few, monkeypatch, rule):
+    options = {"batch_size": 64, "epochs": 4, "seed": 2, "annealing": "cosine", **OPTIMISERS[rule]}
+    model = mlp([64, 24, 10])
+    four = train(model, few, replicas=4, **options)
+    assert same_bits(train(model, few, replicas=9, chunk=5, **options)[3], four[3])
+    target = float(np.median(four.history.train_loss[2]))
+    stopped = train(model, few, replicas=4, target_loss=target, **options)
+    going = stopped.history.epochs_run == 4
+    assert 0 < going.sum() < 4
+    assert torch.equal(stopped.flat()[going], four.flat()[going])
+    short = Short(monkeypatch, room=2)
+    assert same_bits(train(model, few, replicas=4, chunk=4, **options), four)
+    assert short.failures
+
+
 class Short:
     """Stands in for a machine on which an epoch of more than `room` replicas runs out of memory."""
 
@@ -352,7 +395,7 @@ def test_glorot_and_seeds(few):
         ({"epochs": 1.5}, "epochs must be an integer"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"seed": -1}, "seed must not be negative"),
-        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"chunk": 0}, "chunk must be an integer of at least 1"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
         ({"momentum": 0.9}, "belong to optimiser 'sgd'"),
@@ -363,6 +406,7 @@ def test_glorot_and_seeds(few):
         ({"initialisation": "he"}, "initialisation must be one of"),
         ({"device": "tpu"}, "device must be"),
         ({"dtype": torch.int32}, "dtype must be a floating-point"),
+        ({"annealing": "linear"}, "annealing must be one of"),
         ({"loss": "hinge"}, "loss must be one of"),
         ({"weight_decay": -1}, "weight_decay must not be negative"),
     ],

@@ -14,10 +14,23 @@ from spinscape.networks.forward import Forward, Tensors
 from spinscape.networks.losses import PerSample, correct, row_means
 from spinscape.networks.models import initialise
 
+Pull = Callable[[int, list[Tensor], Sequence[Tensor]], Sequence[Tensor]]
+"""From the number of a step in its epoch, parameters and slopes to the slopes that are stepped by."""
+
+Begin = Callable[["Group"], Pull | None]
+"""What makes the pull of an epoch, when it begins; None where there is none."""
+
+Labels = Callable[[np.ndarray], Tensor]
+"""From the numbers of replicas to a label of their own for every sample, ``(R, N)`` on the CPU."""
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What all replicas share: model, data on the device, and how to step."""
+    """What all replicas share: model, data on the device, and how to step.
+
+    Networks that belong `together`, so many in a row, are never worked on apart. `labels` take the
+    place of `y`. `rates` multiply the learning rate, epoch by epoch.
+    """
 
     model: nn.Module
     x: Tensor
@@ -28,6 +41,10 @@ class Plan:
     trainable: frozenset[str]
     resumed: bool = False
     by_rows: bool = False
+    rates: tuple[float, ...] | None = None
+    labels: Labels | None = None
+    together: int = 1
+    begin: Begin | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +232,9 @@ class Group:
             on from given networks.
         """
         plan, draws, count = self.plan, self.draw(), len(self.replicas)
+        self._set_rate()
+        pull = None if plan.begin is None else plan.begin(self)
+        own = None if plan.labels is None else plan.labels(self.replicas).to(plan.x.device)
         samples = draws.orders.shape[1]
         losses = torch.empty(count, samples, dtype=plan.x.dtype, device=plan.x.device)
         labels = not plan.y.is_floating_point()
@@ -225,16 +245,21 @@ class Group:
             size = rows.shape[1]
             index = rows.reshape(-1)
             x = plan.x.index_select(0, index).view(count, size, *plan.x.shape[1:])
-            y = plan.y.index_select(0, index).view(count, size, *plan.y.shape[1:])
+            if own is None:
+                y = plan.y.index_select(0, index).view(count, size, *plan.y.shape[1:])
+            else:
+                y = own.gather(1, rows)
             seeds = [seed + step for seed in draws.seeds]
             outputs = forward(self.params, self.buffers, x, seeds=seeds)
             values = plan.loss(outputs, y)
             if step == 0 and plan.resumed:
                 nothing = row_means(plan.loss(torch.zeros_like(outputs), y).detach())
             leaves = self.leaves
-            slopes = torch.autograd.grad(
+            slopes: Sequence[Tensor] = torch.autograd.grad(
                 values.sum() / size, leaves, allow_unused=True, materialize_grads=True
             )
+            if pull is not None:
+                slopes = pull(step, leaves, slopes)
             for leaf, slope in zip(self.stepped, slopes, strict=True):
                 leaf.grad = optimisers.as_rows(slope) if plan.by_rows else slope
             self.rule.step()
@@ -250,6 +275,12 @@ class Group:
             # Trained networks begin near zero: that alone makes no loss a divergence.
             first = torch.maximum(first, nothing)
         return row_means(losses), accuracy if labels else torch.full_like(accuracy, torch.nan), first
+
+    def _set_rate(self) -> None:
+        """Set the learning rate of the epoch."""
+        if self.plan.rates is not None:
+            for entry in self.rule.param_groups:
+                entry["lr"] = entry.setdefault("initial_lr", entry["lr"]) * self.plan.rates[self.epoch]
 
     def finite(self) -> Tensor:
         """Tell which replicas have only finite parameters, bool ``(R,)``."""

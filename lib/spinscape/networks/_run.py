@@ -22,6 +22,9 @@ LOST = 1e3
 
 Callback = Callable[[int, np.ndarray, Ensemble], None]
 
+Stop = Callable[[np.ndarray, np.ndarray, Ensemble], np.ndarray]
+"""From numbers, training accuracies and networks after an epoch to which of them are done, each ``(R,)``."""
+
 
 class Run:
     """Collects what the groups of one run arrive at."""
@@ -35,11 +38,13 @@ class Run:
         loss: str | PerSample,
         test: tuple[Tensor, Tensor] | None,
         callback: Callback | None,
+        stop: Stop | None = None,
     ) -> None:
         self.plan = plan
         self.replicas = replicas
         self.epochs = epochs
         self.target = -np.inf if target is None else target
+        self.stop = stop
         self.loss = loss
         self.test = test
         self.callback = callback
@@ -106,6 +111,7 @@ class Run:
         if epoch == 0:
             self.first_loss[columns] = first.cpu().numpy()
         held = finite & np.isfinite(train_loss) & (train_loss <= LOST * self.first_loss[columns])
+        held = held.reshape(-1, self.plan.together).all(1).repeat(self.plan.together)
         lost = columns[~held]
         history.diverged[lost] = True
         history.diverged_epoch[lost] = group.epoch
@@ -124,6 +130,9 @@ class Run:
         done = self.history.diverged[columns] | (
             self.history.train_loss[group.epoch - 1, columns] <= self.target
         )
+        if self.stop is not None:
+            networks = Ensemble(self.plan.model, group.detached(), group.buffers)
+            done |= self.stop(columns, self.history.train_accuracy[group.epoch - 1, columns], networks)
         if group.epoch == self.epochs:
             done[:] = True
         elif not done.any():
@@ -149,7 +158,7 @@ class Run:
             return [*self._halves(item, None, message)]
         self._refuse_one(len(item), message)
         release(self.plan.x.device)
-        middle = len(item) // 2
+        middle = self._middle(len(item))
         return [item[middle:], item[:middle]]
 
     def _halves(self, group: Group, backup: Any, message: str) -> list[Group]:
@@ -158,12 +167,17 @@ class Run:
         self._refuse_one(count, message)
         group.rule.zero_grad(set_to_none=True)
         release(self.plan.x.device)
-        middle = count // 2
+        middle = self._middle(count)
         return [group.take(rows, backup) for rows in (torch.arange(middle, count), torch.arange(0, middle))]
 
+    def _middle(self, count: int) -> int:
+        """Return where to halve so many replicas: between such as belong together."""
+        return count // self.plan.together // 2 * self.plan.together
+
     def _refuse_one(self, count: int, message: str) -> None:
-        if count == 1:
+        if count == self.plan.together:
+            what = "one replica" if count == 1 else f"one group of {count} copies"
             raise MemoryError(
-                f"one replica with batches of {self.plan.batch_size} does not fit into the memory of "
+                f"{what} with batches of {self.plan.batch_size} does not fit into the memory of "
                 f"{self.plan.x.device}: {message}"
             )

@@ -15,31 +15,18 @@ other ways than larger ones, so there chunks of one replica agree to rounding on
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spinscape import progress
-from spinscape.networks import optimisers
-from spinscape.networks._group import Group, Origin, Plan
-from spinscape.networks._run import Callback, Run
+from spinscape.networks._course import DivergenceWarning, check_counts, origin_of, prepare
+from spinscape.networks._run import Callback
 from spinscape.networks.datasets import Dataset
-from spinscape.networks.device import (
-    chunk_size,
-    keep_heap,
-    resolve_device,
-)
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.losses import PerSample, resolve_loss
+from spinscape.networks.losses import PerSample
 
 __all__ = ["DivergenceWarning", "train"]
-
-
-class DivergenceWarning(UserWarning):
-    """Some replicas' loss or parameters became infinite or NaN."""
 
 
 def train(
@@ -52,6 +39,7 @@ def train(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    annealing: str | None = None,
     batch_size: int = 128,
     epochs: int = 10,
     target_loss: float | None = None,
@@ -83,6 +71,10 @@ def train(
         its arithmetic must be elementwise.
     learning_rate, momentum, nesterov, weight_decay
         As in ``torch.optim``; ignored by a function given as `optimiser`.
+    annealing
+        ``"cosine"``: in epoch e of E, from 1, the learning rate is multiplied by
+        ``(1 + cos(pi (e - 1) / E)) / 2``, as by ``torch.optim``'s ``CosineAnnealingLR`` with one step an
+        epoch; None leaves it as it is. E is `epochs`, also for replicas that stop earlier.
     batch_size
         Samples per step. The last batch of an epoch holds what is left.
     epochs
@@ -139,119 +131,29 @@ def train(
     DivergenceWarning
         Once, naming the replicas that diverged.
     """
-    origin = _origin(model, start, masks, streams)
+    origin = origin_of(model, start, masks, streams)
     if replicas is None:
         replicas = 1 if start is None else start.replicas
-    _check(dataset, replicas, batch_size, epochs, seed, dtype, chunk)
+    check_counts(replicas=replicas, chunk=chunk)
     if start is not None and replicas != start.replicas:
         raise ValueError(f"replicas must be those of start, {start.replicas}, not {replicas}")
-    place = resolve_device(device)
-    keep_heap()
-    rule = optimisers.factory(
-        optimiser,
-        place,
+    course = prepare(
+        model,
+        dataset,
+        optimiser=optimiser,
         learning_rate=learning_rate,
         momentum=momentum,
         nesterov=nesterov,
         weight_decay=weight_decay,
+        annealing=annealing,
+        batch_size=batch_size,
+        epochs=epochs,
+        loss=loss,
+        initialisation=initialisation,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        evaluate_test=evaluate_test,
+        origin=origin,
     )
-    task_loss = loss or ("cross_entropy" if dataset.task == "classification" else "mse")
-    plan = Plan(
-        model,
-        dataset.x_train.to(place, dtype).contiguous(),
-        _targets(dataset.y_train, place, dtype),
-        resolve_loss(task_loss),
-        min(batch_size, len(dataset.x_train)),
-        rule,
-        frozenset(name for name, value in model.named_parameters() if value.requires_grad),
-        resumed=origin is not None,
-        by_rows=optimisers.fills_vectors(optimiser, place),
-    )
-    if not plan.trainable:
-        raise ValueError("the model has no parameter that requires a gradient")
-    test = None
-    if evaluate_test:
-        test = (dataset.x_test.to(place, dtype), _targets(dataset.y_test, place, dtype))
-    run = Run(plan, replicas, epochs, target_loss, task_loss, test, callback)
-    size = chunk or chunk_size(_bytes(plan, dtype), place, replicas)
-
-    def begin(rows: np.ndarray) -> Group:
-        if origin is None:
-            return Group.start(plan, rows, seed, initialisation, dtype)
-        return Group.resume(plan, rows, seed, origin, dtype)
-
-    with progress.bar("training", replicas * epochs) as bar:
-        for first in range(0, replicas, size):
-            numbers = np.arange(first, min(first + size, replicas))
-            run.work(numbers, begin, bar)
-    diverged = np.flatnonzero(run.history.diverged)
-    if len(diverged):
-        warnings.warn(
-            f"{len(diverged)} of {replicas} replicas diverged "
-            "(loss or parameters not finite, or the loss a thousand times the first): "
-            f"{', '.join(map(str, diverged[:20]))}{', ...' if len(diverged) > 20 else ''}",
-            DivergenceWarning,
-            stacklevel=2,
-        )
-    return run.result()
-
-
-def _origin(
-    model: nn.Module,
-    start: Ensemble | None,
-    masks: Mapping[str, Tensor] | None,
-    streams: Sequence[int] | None,
-) -> Origin | None:
-    """Check where networks shall start; None stands for initial parameters."""
-    if start is None:
-        if masks is not None or streams is not None:
-            raise ValueError("masks and streams belong to start, the networks to go on from")
-        return None
-    count = start.replicas
-    Ensemble(model, start.params, start.buffers)
-    for name, mask in (masks or {}).items():
-        if name not in start.params:
-            raise ValueError(f"there is no parameter {name!r} to mask; known: {', '.join(start.params)}")
-        shape = tuple(start.params[name].shape)
-        if mask.dtype != torch.bool or tuple(mask.shape) != shape:
-            raise ValueError(
-                f"the mask of {name} must be bool of shape {shape}, not {mask.dtype} of {tuple(mask.shape)}"
-            )
-    numbers = list(range(count)) if streams is None else [int(number) for number in streams]
-    if len(numbers) != count or min(numbers) < 0:
-        raise ValueError(f"streams must be {count} non-negative numbers, one per network")
-    return Origin(start.params, start.buffers, dict(masks or {}), numbers)
-
-
-def _targets(y: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return y.to(device, dtype if y.is_floating_point() else torch.int64).contiguous()
-
-
-def _bytes(plan: Plan, dtype: torch.dtype) -> float:
-    """Estimate what one replica works on: five tensors of its parameters, a batch, its layers."""
-    shapes = [value.shape for value in plan.model.parameters()]
-    count = sum(shape.numel() for shape in shapes)
-    units = plan.x[0].numel() + 3 * sum(shape[0] for shape in shapes if len(shape) > 1)
-    return torch.empty((), dtype=dtype).element_size() * (5 * count + plan.batch_size * units)
-
-
-def _check(
-    dataset: Dataset,
-    replicas: int,
-    batch_size: int,
-    epochs: int,
-    seed: int,
-    dtype: torch.dtype,
-    chunk: int | None,
-) -> None:
-    for what, value in (("replicas", replicas), ("batch_size", batch_size), ("epochs", epochs)):
-        if int(value) != value or value < 1:
-            raise ValueError(f"{what} must be an integer of at least 1, not {value}")
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk must be at least 1, not {chunk}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, not {seed}")
-    if not dtype.is_floating_point:
-        raise ValueError(f"dtype must be a floating-point type, not {dtype}")
-    if not len(dataset.x_train):
-        raise ValueError(f"the data set {dataset.name} has no training sample")
+    return course.go(replicas, target_loss=target_loss, callback=callback, chunk=chunk)
