@@ -15,7 +15,8 @@ from spinscape.landscape.kinks import kink_rise
 from spinscape.landscape.network_paths import check_paths
 from spinscape.landscape.path_activity import path_activity
 from spinscape.landscape.path_usage import path_usage
-from spinscape.landscape.paths import band, bend, relax
+from spinscape.landscape.paths import band, bend
+from spinscape.landscape.paths import relax as relax_bands
 from spinscape.landscape.pruning import prune
 from spinscape.landscape.reordering import compare
 from spinscape.landscape.surfaces import surfaces
@@ -114,7 +115,9 @@ def test_curves_and_bands_agree() -> None:
         np.testing.assert_allclose(other.line, one.line, rtol=1e-9)
     start = torch.rand(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     options = {"steps": 20, "learning_rate": 0.01, "spring": 1.0}
-    one, other = (relax(start.to(d), lambda r: ((r**4).sum(1), 4 * r**3), **options) for d in ("cpu", "cuda"))
+    one, other = (
+        relax_bands(start.to(d), lambda r: ((r**4).sum(1), 4 * r**3), **options) for d in ("cpu", "cuda")
+    )
     np.testing.assert_allclose(other.pivots, one.pivots, rtol=1e-9)
 
 
