@@ -12,7 +12,6 @@ layer.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -20,13 +19,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from spinscape.landscape.paths.combination import Path
+from spinscape.landscape.paths.combination import FEW, Path
 from spinscape.networks import products
 from spinscape.networks.chain import Scores, is_chain, layers, outputs
 from spinscape.networks.device import FREE_SHARE
 from spinscape.networks.forward import ROWS, is_stackable, stacked_forward
 from spinscape.networks.losses import PerSample
-from spinscape.networks.mixture import split
+from spinscape.networks.mixture import with_first
 
 Tensors = dict[str, Tensor]
 
@@ -35,7 +34,7 @@ SAMPLES = 1536
 
 GPU_SAMPLES = 2**14
 
-CHAIN_BYTES = 2**20
+CHAIN_BYTES = 2**21
 """Layers of the points that go through a chain together on a CPU."""
 
 STACK_BYTES = 8 * 2**20
@@ -78,12 +77,10 @@ def take_apart(path: Path) -> Parts | None:
     first = path.bases[0]
     if not is_stackable(first.model) or first.device.type not in ("cpu", "cuda"):
         return None
-    parts = split(first.model)
+    parts = with_first(first.model, nn.Identity)
     if parts is None or not _by_unit(path, parts[1]):
         return None
-    before, name, mixed = parts
-    named = OrderedDict((n, nn.Identity() if n == name else m) for n, m in mixed.named_children())
-    rest = type(mixed)(named)
+    before, name, rest = parts
     return Parts(before, name, rest, is_chain(list(rest)), _reader(rest))
 
 
@@ -264,12 +261,16 @@ def _products(weights: Tensor, shifts: Tensor | None, rows: Tensor) -> Tensor:
 def _runs(path: Path) -> Iterator[tuple[range, list[int]]]:
     """Yield runs of points, and the bases they are combinations of."""
     count = len(path.t)
+    pieces = max(1, PIECE_BYTES // path.point_bytes)
+    if len(path.bases) <= FEW:
+        for start in range(0, count, pieces):
+            yield range(start, min(start + pieces, count)), list(range(len(path.bases)))
+        return
     used = torch.zeros(len(path.bases), count, dtype=torch.bool)
     for coefficients in path.coefficients.values():
         for k, c in enumerate(coefficients):
             used[k] |= (c != 0).transpose(0, 1).flatten(1).any(1).cpu()
     most = max(1, int(used.sum(0).max()))
-    pieces = max(1, PIECE_BYTES // path.point_bytes)
     start, bases = 0, used[:, 0]
     for step in range(1, count + 1):
         wider = bases | used[:, step] if step < count else bases

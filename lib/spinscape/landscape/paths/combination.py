@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ Which = int | slice | Sequence[int] | NDArray[np.int64]
 
 POINTS = 25
 """Points of a path where nothing else is said."""
+
+FEW = 3
+"""Bases up to which none is left out where its coefficients are zero."""
 
 LARGE = 4.0
 """Coefficients above which points are summed in double precision: the terms cancel."""
@@ -117,15 +121,31 @@ class Path:
         if name not in self.coefficients:
             return values[0].expand(shape).flatten(0, 1)
         factors = [_part(c, rows, columns) for c in self.coefficients[name]]
-        used = [k for k, c in enumerate(factors) if bool(c.any())] or [0]
+        used = range(len(factors))
+        if len(factors) > FEW:
+            used = [k for k, c in enumerate(factors) if bool(c.any())] or [0]
         dtype = values[0].dtype
-        if max(float(factors[k].abs().max()) for k in used) > LARGE:
+        if name in self._cancelling:
             values, factors = ([v.double() for v in these] for these in (values, factors))
         total = (factors[used[0]] * values[used[0]]).expand(shape)
         for i, k in enumerate(used[1:]):
             term = total.addcmul_ if i or total.is_contiguous() else total.addcmul
             total = term(factors[k], values[k])
         return total.to(dtype).flatten(0, 1)
+
+    @cached_property
+    def _cancelling(self) -> frozenset[str]:
+        """Names of parameters whose terms may be much larger than their sum."""
+        seen: dict[tuple[int, int], bool] = {}
+        found = set()
+        for name, factors in self.coefficients.items():
+            for c in factors:
+                key = c.data_ptr(), c.numel()
+                if key not in seen:
+                    seen[key] = bool((c.abs() > LARGE).any())
+                if seen[key] and c.device.type != "mps":
+                    found.add(name)
+        return frozenset(found)
 
 
 def linear(a: Ensemble, b: Ensemble, t: int | ArrayLike = POINTS) -> Path:
@@ -240,11 +260,16 @@ def weights_of(like: Ensemble, weights: Floats, names: Sequence[str]) -> Coeffic
     kept = table.clamp_min(0)
     kept = kept / kept.sum(0)
     found = {}
+    converted: dict[tuple[bool, torch.dtype], tuple[Tensor, ...]] = {}
     for tensors, numbers in (({n: like.params[n] for n in names}, table), (like.buffers, kept)):
         for name, value in tensors.items():
-            if value.is_floating_point():
-                shape = (*numbers.shape[1:], *[1] * (value.ndim - 1))
-                found[name] = tuple(c.to(value.dtype).to(value.device).reshape(shape) for c in numbers)
+            if not value.is_floating_point():
+                continue
+            key = numbers is kept, value.dtype
+            if key not in converted:
+                converted[key] = numbers.to(value.dtype).to(value.device).unbind()
+            shape = (*numbers.shape[1:], *[1] * (value.ndim - 1))
+            found[name] = tuple(c.reshape(shape) for c in converted[key])
     return found
 
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from spinscape.landscape.paths._first_layer import Evaluator, take_apart
 from spinscape.landscape.paths.combination import Floats, Path, as_positions
+from spinscape.memory import available_bytes
 from spinscape.networks.device import keep_heap
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
 from spinscape.networks.losses import PerSample
-from spinscape.progress import bar
+from spinscape.progress import track
 
 PIECE_BYTES = 64 * 2**20
 """Parameters of points that are written out at once, on a CPU."""
@@ -91,43 +92,36 @@ def profile(
         raise ValueError("pairs and t go with an ensemble; a path has its own")
     keep_heap()
     device = path.bases[0].device
+    x, y = x.to(device), y.to(device)
     parts = take_apart(path)
-    found = []
-    with bar("paths", path.pairs) as progress:
-        if parts:
-            evaluator = Evaluator(path, parts, x.to(device), y.to(device), loss, chunk)
-            for pair in range(path.pairs):
-                found.append(torch.stack(evaluator(pair)).numpy())
-                progress.update()
-        else:
-            x, y = x.to(device), y.to(device)
-            at_once = _pieces(path)
-            for start in range(0, path.pairs, max(1, at_once // len(path.t))):
-                rows = range(start, min(start + max(1, at_once // len(path.t)), path.pairs))
-                found.extend(_written_out(path, rows, x, y, loss, chunk, at_once))
-                progress.update(len(rows))
-    values = np.stack(found)
+    if parts is None:
+        values = _written_out(path, x, y, loss, chunk)
+    else:
+        evaluator = Evaluator(path, parts, x, y, loss, chunk)
+        # A bar alone takes as long as the path between two small networks.
+        rows = track(range(path.pairs), "paths") if path.pairs > 1 else range(path.pairs)
+        values = np.stack([torch.stack(evaluator(pair)).numpy() for pair in rows])
     return Profile(path.t, values[:, 0], 1 - values[:, 1])
 
 
-def _written_out(
-    path: Path,
-    rows: range,
-    x: Tensor,
-    y: Tensor,
-    loss: str | PerSample,
-    chunk: int | None,
-    at_once: int,
-) -> list[Floats]:
-    """Return loss and accuracy ``(2, K)`` of some paths, all parameters of their points written out."""
-    pieces = []
-    for start in range(0, len(path.t), at_once):
-        steps = range(start, min(start + at_once, len(path.t)))
-        result = evaluate(path.points(rows, steps), x, y, loss=loss, chunk=chunk)
+def _written_out(path: Path, x: Tensor, y: Tensor, loss: str | PerSample, chunk: int | None) -> Floats:
+    """Return loss and accuracy ``(P, 2, K)``, all parameters of the points written out, a part at a time."""
+    (pairs, count), device = path.size, path.bases[0].device
+    room = PIECE_BYTES if device.type == "cpu" else available_bytes(device) / 8
+    at_once = max(1, int(room // path.point_bytes))
+    rows = max(1, at_once // count)
+    windows = [
+        (range(p, min(p + rows, pairs)), range(k, min(k + at_once, count)))
+        for p in range(0, pairs, rows)
+        for k in range(0, count, at_once)
+    ]
+    values = np.empty((pairs, 2, count))
+    for some, steps in track(windows, "paths"):
+        result = evaluate(path.points(some, steps), x, y, loss=loss, chunk=chunk)
         assert isinstance(result.loss, np.ndarray)
-        values = np.stack([result.loss, result.accuracy])
-        pieces.append(values.reshape(2, len(rows), len(steps)))
-    return list(np.concatenate(pieces, -1).swapaxes(0, 1))
+        for k, found in enumerate((result.loss, result.accuracy)):
+            values[some.start : some.stop, k, steps.start : steps.stop] = found.reshape(len(some), len(steps))
+    return values
 
 
 def _of_ensemble(
@@ -149,12 +143,3 @@ def _of_ensemble(
     assert isinstance(result.loss, np.ndarray)
     shape = (pairs, count)
     return Profile(along, result.loss.reshape(shape), 1 - result.accuracy.reshape(shape))
-
-
-def _pieces(path: Path) -> int:
-    """Return how many points are written out at once."""
-    device = path.bases[0].device
-    room = PIECE_BYTES
-    if device.type == "cuda":
-        room = int(torch.cuda.mem_get_info(device)[0] // 8)
-    return max(1, room // path.point_bytes)
