@@ -15,7 +15,8 @@ from spinscape.landscape.kinks import kink_rise
 from spinscape.landscape.network_paths import check_paths
 from spinscape.landscape.path_activity import path_activity
 from spinscape.landscape.path_usage import path_usage
-from spinscape.landscape.paths import merge, reset_statistics, to_one_reference
+from spinscape.landscape.paths import band, bend, merge, reset_statistics, to_one_reference
+from spinscape.landscape.paths import relax as relax_bands
 from spinscape.landscape.pruning import prune
 from spinscape.landscape.reordering import compare
 from spinscape.landscape.surfaces import surfaces
@@ -99,6 +100,25 @@ def test_paths_agree() -> None:
     np.testing.assert_allclose(one.entropy, other.entropy, rtol=1e-9)
     one, other = (path_activity(e, x, pairs=30) for e in (here, there))
     np.testing.assert_array_equal(one.correlation, other.correlation)
+
+
+def test_curves_and_bands_agree() -> None:
+    digits = datasets.load("digits").flat().shortened(300)
+    here = train(mlp([64, 16, 10]), digits, replicas=4, epochs=5, dtype=torch.float64, device="cpu")
+    for probe, options in (
+        (bend, {"epochs": 3}),
+        (band, {"pivots": 4, "rounds": 2, "added": 1, "epochs": 1}),
+    ):
+        one, other = (probe(here[:2], here[2:], digits, device=d, **options) for d in ("cpu", "cuda"))
+        np.testing.assert_array_equal(other.kept, one.kept)
+        np.testing.assert_allclose(other.curve, one.curve, rtol=1e-6)
+        np.testing.assert_allclose(other.line, one.line, rtol=1e-9)
+    start = torch.rand(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    options = {"steps": 20, "learning_rate": 0.01, "spring": 1.0}
+    one, other = (
+        relax_bands(start.to(d), lambda r: ((r**4).sum(1), 4 * r**3), **options) for d in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(other.pivots, one.pivots, rtol=1e-9)
 
 
 def test_training_starts_alike_and_ends_close() -> None:

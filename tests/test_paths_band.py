@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from spinscape.companion import memo
 from spinscape.landscape.paths import NetworkBand, band, relax
+from spinscape.landscape.paths._batches import Batches
+from spinscape.landscape.paths._broken_lines import refined, split, spread
 from spinscape.landscape.paths._pairs import Samples
-from spinscape.landscape.paths.elastic_band import spread, tangents
-from spinscape.landscape.paths.network_bands import _Batches, _refined, _split
+from spinscape.landscape.paths.relaxation import tangents
 from spinscape.networks import optimisers
 from spinscape.networks.datasets import Dataset, load
 from spinscape.networks.ensemble import Ensemble, evaluate
@@ -245,7 +246,7 @@ def test_a_pair_is_the_same_beside_any_number_of_others(pairs, digits, found) ->
 
 
 def test_adam_and_any_model(pairs, digits) -> None:
-    made = band(*pairs, digits, optimiser="adam", learning_rate=0.01, momentum=0.0, **OPTIONS)
+    made = band(*pairs, digits, optimiser="adam", learning_rate=0.01, **OPTIONS)
     assert (made.curve.max(1) < 0.7 * made.line.max(1)).all()
     images = load("digits").shortened(64)
     torch.manual_seed(0)
@@ -260,7 +261,7 @@ def test_adam_and_any_model(pairs, digits) -> None:
 def test_batches_are_the_same_for_all_pivots_of_a_pair(pairs, digits) -> None:
     a, _ = pairs
     sources = [torch.Generator().manual_seed(s) for s in (1, 2)]
-    batches = _Batches(Samples.of(digits, a, None), a, 200, sources)
+    batches = Batches(Samples.of(digits, a, None), a, 200, sources)
     assert batches.per_epoch == 3
     orders = torch.stack([torch.randperm(500, generator=torch.Generator().manual_seed(s)) for s in (1, 2)])
     rows = optimisers.as_rows(a.flat()).repeat_interleave(3, 0) * torch.linspace(0.5, 1, 6)[:, None]
@@ -281,10 +282,10 @@ def test_batches_are_the_same_for_all_pivots_of_a_pair(pairs, digits) -> None:
 def test_new_pivots_lie_on_the_band() -> None:
     pivots = torch.tensor([[0.0, 0], [4, 0], [4, 2]]).double()
     shares = torch.tensor([2 / 3, 1 / 3]).double()
-    made, parts = _split(pivots, shares, np.array([0.25, 1.5]))
+    made, parts = split(pivots, shares, np.array([0.25, 1.5]))
     assert made.tolist() == [[0, 0], [1, 0], [4, 0], [4, 1], [4, 2]]
     np.testing.assert_allclose(parts, [1 / 6, 1 / 2, 1 / 6, 1 / 6])
-    fine = _refined(pivots, shares, 9)
+    fine = refined(pivots, shares, 9)
     assert len(fine) == 9
     lengths = fine.diff(dim=0).norm(dim=1)
     assert float(lengths.sum()) == 6
@@ -317,3 +318,5 @@ def test_arguments_of_a_band_are_checked(pairs, digits) -> None:
             band(a, b, digits, **options)
     with pytest.raises(ValueError, match="as many networks"):
         band(a[:1], b, digits)
+    with pytest.raises(MemoryError, match=r"pivots of 2 bands take .* at most"):
+        band(a, b, digits, pivots=2 * 10**9)

@@ -6,7 +6,7 @@ Here a few settings and a block of samples go through all layers, features first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -31,26 +31,26 @@ Layer = tuple[nn.Module, Tensor | None, Tensor | None]
 """A module; weights and biases of a linear one, ``(K, m, k)`` and ``(K, m, 1)`` or None."""
 
 
-def is_chain(modules: list[nn.Module]) -> bool:
+def is_chain(modules: Iterable[nn.Module]) -> bool:
     """Tell whether all modules are linear or elementwise."""
     return all(type(module) in (nn.Linear, *ELEMENTWISE) for module in modules)
 
 
-def layers(model: nn.Module, params: Tensors) -> list[Layer]:
+def layers(modules: Iterable[tuple[str, nn.Module]], params: Tensors) -> list[Layer]:
     """Return all layers but a `Mixture`; zero rows fill whole cache lines, as in `forward`.
 
     Parameters
     ----------
-    model
-        A sequence of linear and elementwise layers, maybe with a `Mixture` in front.
+    modules
+        Linear and elementwise layers with their names, maybe a `Mixture` too.
     params
         Parameters ``(K, ...)`` by name.
     """
-    return list(_layers(model, params))
+    return list(_layers(modules, params))
 
 
-def _layers(model: nn.Module, params: Tensors) -> Iterator[Layer]:
-    for name, module in model.named_children():
+def _layers(modules: Iterable[tuple[str, nn.Module]], params: Tensors) -> Iterator[Layer]:
+    for name, module in modules:
         if isinstance(module, nn.Linear):
             weight, bias = params[f"{name}.weight"], params.get(f"{name}.bias")
             if rows := -weight.shape[1] % row_step(weight):
@@ -164,7 +164,7 @@ class Scores:
         Parameters
         ----------
         found
-            Outputs ``(K, >= C, >= B)``; they may be overwritten.
+            Outputs ``(K, >= C, >= B)``.
         y
             Labels or targets of the block, ``(B, ...)``.
 
@@ -180,10 +180,18 @@ class Scores:
             hits = correct(own.mT, y).sum(1) if self.labels else hits
             return values.sum(1, dtype=torch.float64), hits
         # All columns, as copies of a part take longer than its logarithms.
-        whole = found[:, : self.classes].contiguous()
-        at = y * whole.shape[2] + torch.arange(len(y), device=y.device)
-        losses = whole.log_softmax(1).flatten(1).index_select(1, at).sum(1, dtype=torch.float64).neg_()
-        return losses, _hits(whole, at, y) if self.labels else hits
+        logarithms = found[:, : self.classes].log_softmax(1)
+        rows = logarithms.flatten(1)
+        at = y * found.shape[2] + torch.arange(len(y), device=y.device)
+        chosen = rows.index_select(1, at)
+        if self.labels:
+            # The index of a maximum takes ten times as long as the maximum.
+            rows.index_fill_(1, at, -torch.inf)
+            others = logarithms.amax(1)[:, : len(y)]
+            hits = (chosen > others).sum(1)
+            if bool((chosen == others).any()):
+                hits = correct(own.mT, y).sum(1)
+        return chosen.sum(1, dtype=torch.float64).neg_(), hits
 
     def means(self, total: Tensor, hits: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean losses and shares of right answers, float64 ``(K,)`` on the CPU.
@@ -192,27 +200,3 @@ class Scores:
         """
         mean, share = total.cpu() / self.samples, hits.cpu().double() / self.samples
         return mean, share.where(self.labels & ~mean.isnan(), torch.nan)
-
-
-def _hits(values: Tensor, at: Tensor, y: Tensor) -> Tensor:
-    """Count samples whose largest of the values ``(K, C, >= B)``, the first of equal ones, is at the label.
-
-    The index of a maximum takes ten times as long as the maximum: what is at the labels is compared with the
-    largest of the others.
-
-    Parameters
-    ----------
-    values
-        They are overwritten.
-    at
-        Where the labels are in a row of ``values.flatten(1)``, ``(B,)``.
-    y
-        The labels.
-    """
-    rows = values.flatten(1)
-    chosen = rows.index_select(1, at)
-    other = rows.index_fill_(1, at, -torch.inf).view_as(values).amax(1)[:, : len(y)]
-    if bool((chosen == other).any()):
-        rows.index_copy_(1, at, chosen)
-        return correct(values[..., : len(y)].mT, y).sum(1)
-    return (chosen > other).sum(1)

@@ -91,7 +91,7 @@ class Line:
             Mean loss and share of correct answers (NaN where not asked for, of targets, and where the loss is
             NaN), float64 ``(K,)``.
         """
-        chain = layers(self.model, params)
+        chain = layers(self.model.named_children(), params)
         factors = next(
             params[f"{name}.weight"] for name, m in self.model.named_children() if isinstance(m, Mixture)
         )[..., None]

@@ -7,7 +7,7 @@ So for the points of one plane the three products are taken once, and a point co
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,14 +48,24 @@ def split(model: nn.Module) -> tuple[nn.Sequential, str, nn.Sequential] | None:
         What comes before the first linear layer, that layer's name, and the model with a `Mixture` along one
         direction in place of all these; None where a shortcut starts before that layer.
     """
-    return with_first(model, lambda: Mixture(1))
-
-
-def with_first(
-    model: nn.Module, make: Callable[[], nn.Module]
-) -> tuple[nn.Sequential, str, nn.Sequential] | None:
-    """Do as :func:`split` does, with another module in place of the `Mixture`."""
     assert isinstance(model, nn.Sequential)
+    parts = cut(model)
+    if parts is None:
+        return None
+    before, (name, _), after = parts
+    rest: OrderedDict[str, nn.Module] = OrderedDict([(name, Mixture(1))])
+    rest.update(after)
+    return nn.Sequential(OrderedDict(before)), name, type(model)(rest)
+
+
+Named = tuple[str, nn.Module]
+
+
+def cut(model: nn.Sequential) -> tuple[list[Named], Named, list[Named]] | None:
+    """Return what comes before the first linear layer of a stackable model, that layer, and what comes after.
+
+    None where a shortcut starts before that layer.
+    """
     children = list(model.named_children())
     first = next(i for i, (_, module) in enumerate(children) if isinstance(module, nn.Linear))
     for _, module in children[first + 1 :]:
@@ -63,10 +73,7 @@ def with_first(
             break
         if isinstance(model, Residual) and isinstance(module, Shortcut):
             return None
-    name = children[first][0]
-    rest: OrderedDict[str, nn.Module] = OrderedDict([(name, make())])
-    rest.update(children[first + 1 :])
-    return nn.Sequential(OrderedDict(children[:first])), name, type(model)(rest)
+    return children[:first], children[first], children[first + 1 :]
 
 
 def first_outputs(before: nn.Sequential, name: str, settings: Sequence[Tensors], x: Tensor) -> Tensor:

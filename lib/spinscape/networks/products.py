@@ -21,7 +21,7 @@ __all__ = ["TRAINED_PRODUCTS", "linear", "product", "usable", "worth"]
 TRAINED_PRODUCTS = 3_000_000
 """Multiplications in a product of two matrices from which on oneDNN is the faster library."""
 
-_LINEAR = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
+_LINEAR = getattr(getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None), "default", None)
 
 
 def usable(*tensors: Tensor) -> bool:

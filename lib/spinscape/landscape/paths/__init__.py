@@ -4,9 +4,8 @@ from spinscape.landscape.paths.barriers import Barriers, barriers
 from spinscape.landscape.paths.bend import Bent, bend
 from spinscape.landscape.paths.combination import Path, bezier, broken, linear
 from spinscape.landscape.paths.common import Comparison, to_one_reference
-from spinscape.landscape.paths.elastic_band import Band, relax
+from spinscape.landscape.paths.elastic_band import Band, NetworkBand, band, relax
 from spinscape.landscape.paths.merging import Merged, merge, soup
-from spinscape.landscape.paths.network_bands import NetworkBand, band
 from spinscape.landscape.paths.profiles import Profile, profile
 from spinscape.landscape.paths.removal import WAYS, Removal, removal
 from spinscape.landscape.paths.repair import (

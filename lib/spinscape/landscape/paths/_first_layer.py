@@ -12,6 +12,7 @@ layer.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -21,16 +22,16 @@ from torch import Tensor, nn
 
 from spinscape.landscape.paths.combination import FEW, Path
 from spinscape.networks import products
-from spinscape.networks.chain import Scores, is_chain, layers, outputs
+from spinscape.networks.chain import ONEDNN_PRODUCTS, Scores, is_chain, layers, outputs
 from spinscape.networks.device import FREE_SHARE
 from spinscape.networks.forward import ROWS, is_stackable, stacked_forward
 from spinscape.networks.losses import PerSample
-from spinscape.networks.mixture import with_first
+from spinscape.networks.mixture import Named, cut
 
 Tensors = dict[str, Tensor]
 
-SAMPLES = 1536
-"""Samples that go through together on a CPU, at most; products gain from more of them, sums lose."""
+SAMPLES, MANY_SAMPLES = 768, 1536
+"""Samples that go through together on a CPU, at most: sums like few, large products by oneDNN many."""
 
 GPU_SAMPLES = 2**14
 
@@ -54,22 +55,19 @@ class Parts:
     Attributes
     ----------
     before
-        What comes before that layer.
+        The modules before that layer.
     name
         The layer's name.
-    rest
-        The model with an identity in place of all these.
-    chain
-        Whether the rest consists of linear and elementwise layers only.
-    homogeneous
-        Whether a positive factor of a unit of the first layer may go into the next layer instead; its name.
+    after
+        The modules after it, with their names.
+    reader
+        The layer that a positive factor of a unit of the first layer may go into instead; its name, or None.
     """
 
-    before: nn.Sequential
+    before: list[nn.Module]
     name: str
-    rest: nn.Sequential
-    chain: bool
-    homogeneous: str | None
+    after: list[Named]
+    reader: str | None
 
 
 def take_apart(path: Path) -> Parts | None:
@@ -77,11 +75,12 @@ def take_apart(path: Path) -> Parts | None:
     first = path.bases[0]
     if not is_stackable(first.model) or first.device.type not in ("cpu", "cuda"):
         return None
-    parts = with_first(first.model, nn.Identity)
-    if parts is None or not _by_unit(path, parts[1]):
+    assert isinstance(first.model, nn.Sequential)
+    parts = cut(first.model)
+    if parts is None or not _by_unit(path, parts[1][0]):
         return None
-    before, name, rest = parts
-    return Parts(before, name, rest, is_chain(list(rest)), _reader(rest))
+    before, (name, _), after = parts
+    return Parts([module for _, module in before], name, after, _reader(after))
 
 
 def _by_unit(path: Path, name: str) -> bool:
@@ -93,9 +92,9 @@ def _by_unit(path: Path, name: str) -> bool:
     return all(torch.equal(w[..., 0], b) for w, b in zip(weights, biases, strict=False))
 
 
-def _reader(rest: nn.Sequential) -> str | None:
+def _reader(after: list[Named]) -> str | None:
     """Return the linear layer that reads the first layer through an activation that takes factors along."""
-    for name, module in rest.named_children():
+    for name, module in after:
         if isinstance(module, nn.Linear):
             return name
         if type(module) not in (nn.Identity, nn.ReLU):
@@ -124,7 +123,9 @@ class Evaluator:
         self, path: Path, parts: Parts, x: Tensor, y: Tensor, loss: str | PerSample, chunk: int | None
     ) -> None:
         self.path, self.parts, self.y, self.chunk = path, parts, y, chunk
-        self.rows = parts.before(x.to(path.bases[0].dtype))
+        self.rows = x.to(path.bases[0].dtype)
+        for module in parts.before:
+            self.rows = module(self.rows)
         features = path.bases[0].params[f"{parts.name}.weight"].shape[-1]
         if self.rows.ndim != 2 or self.rows.shape[1] != features:
             raise ValueError(
@@ -136,9 +137,22 @@ class Evaluator:
         self.width = linear[0].out_features
         self.widest = max(m.out_features for m in linear)
         self.cpu = x.device.type == "cpu"
-        blocks = -(-len(x) // (SAMPLES if self.cpu else GPU_SAMPLES))
+        self.factors, self.scale, self.affine = self._divided()
+        self.rest = None if is_chain(module for _, module in parts.after) else _rest(path, parts)
+        first = path.bases[0]
+        own = {f"{parts.name}.weight", f"{parts.name}.bias"}
+        self.others = [name for name in (*first.params, *first.buffers) if name not in own]
+        blocks = -(-len(x) // self._samples())
         self.block = -(-len(x) // (blocks * ROWS)) * ROWS
         self.runs = list(_runs(path))
+
+    def _samples(self) -> int:
+        if not self.cpu:
+            return GPU_SAMPLES
+        first = self.path.bases[0]
+        matrices = [first.params[name][0] for name in self.others if name in first.params]
+        large = max((m.numel() for m in matrices if m.ndim > 1), default=0)
+        return MANY_SAMPLES if large * MANY_SAMPLES >= ONEDNN_PRODUCTS else SAMPLES
 
     @torch.no_grad()
     def __call__(self, pair: int) -> tuple[Tensor, Tensor]:
@@ -149,103 +163,113 @@ class Evaluator:
 
     def _run(self, pair: int, steps: range, bases: list[int]) -> tuple[Tensor, Tensor]:
         """Evaluate consecutive points that are combinations of the same bases."""
-        weight, bias = f"{self.parts.name}.weight", f"{self.parts.name}.bias"
-        factors = torch.stack([_at(self.path.coefficients[weight][k], pair, steps)[..., 0] for k in bases])
-        own = [self.path.bases[k].params for k in bases]
-        weights = torch.stack([params[weight][pair] for params in own])
-        shifts = torch.stack([params[bias][pair] for params in own]) if bias in own[0] else None
-        points = self.path.parameters([n for n in self._names() if n not in (weight, bias)], [pair], steps)
-        factors, scale = self._divided(factors)
-        if scale is not None:
-            weights = torch.cat([weights[:1], weights[1:] - weights[:1]])
-            shifts = None if shifts is None else torch.cat([shifts[:1], shifts[1:] - shifts[:1]])
-            if self.parts.homogeneous:
-                name = f"{self.parts.homogeneous}.weight"
-                points[name] = points[name] * scale[:, None, :]
-        begin = _sum_of(factors, affine=scale is not None)
-        run = (
-            self._through_chain(points, len(steps)) if self.parts.chain else self._stacked(points, len(steps))
+        own = pair if self.factors.shape[1] > 1 else 0
+        part = slice(steps.start, steps.stop)
+        factors = self.factors[:, own, part, :, None]
+        points = self.path.parameters(self.others, pair, steps)
+        if self.scale is not None:
+            name = f"{self.parts.reader}.weight"
+            points[name] = points[name] * self.scale[own, part, None]
+        begin = _sum_of([factors[k] for k in bases], affine=self.affine)
+        weights, shifts = (
+            self._of_bases(f"{self.parts.name}.{what}", pair, bases) for what in ("weight", "bias")
         )
-        total = torch.zeros(len(steps), dtype=torch.float64, device=self.y.device)
-        hits = torch.zeros(len(steps), dtype=torch.int64, device=self.y.device)
+        assert weights is not None
+        through = self._through_chain if self.rest is None else self._stacked
+        run = through(points, len(steps))
+        found = []
         for start in range(0, len(self.y), self.block):
             z = _products(weights, shifts, self.rows[start : start + self.block])
-            losses, right = self.scores(run(z, begin), self.y[start : start + self.block])
-            total += losses
-            hits += right
-        return self.scores.means(total, hits)
+            found.append(self.scores(run(z, begin), self.y[start : start + self.block]))
+        losses, hits = (sum(these[1:], these[0]) for these in zip(*found, strict=True))
+        return self.scores.means(losses, hits)
 
-    def _names(self) -> list[str]:
-        first = self.path.bases[0]
-        return [*first.params, *first.buffers]
+    def _of_bases(self, name: str, pair: int, bases: list[int]) -> Tensor | None:
+        """Return a parameter of some bases, ``(bases, ...)``, or what the others are beyond the first."""
+        if name not in self.path.bases[0].params:
+            return None
+        values = [self.path.bases[k].params[name][pair] for k in bases]
+        return torch.stack([values[0], *[v - values[0] if self.affine else v for v in values[1:]]])
 
-    def _divided(self, factors: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Divide coefficients (bases, k, F or 1) by their sums, where that is allowed; the sums, or None."""
+    def _divided(self) -> tuple[Tensor, Tensor | None, bool]:
+        """Return coefficients of units, ``(bases, P or 1, K, F or 1)``, what they were divided by, if anything.
+
+        And whether the first counts as 1 and the others belong to differences.
+        """
+        count = len(self.path.t)
+        own = [c[..., 0] for c in self.path.coefficients[f"{self.parts.name}.weight"]]
+        factors = torch.stack([c if c.shape[1] == count else c.expand(-1, count, -1) for c in own])
         total = factors.sum(0)
         near = 8 * torch.finfo(factors.dtype).eps
         if bool(((total - 1).abs() <= near).all()):
-            return factors, torch.ones_like(total)
-        if self.parts.homogeneous is None or not bool((total >= LEAST_SUM).all()):
-            return factors, None
-        return factors / total, total
+            return factors, None, True
+        if self.parts.reader is None or not bool((total >= LEAST_SUM).all()):
+            return factors, None, False
+        return factors / total, total, True
 
-    def _through_chain(self, points: Tensors, count: int) -> Callable[[Tensor, Begin], Tensor]:
-        chain = layers(self.parts.rest, points)
+    def _through_chain(self, points: Tensors, count: int) -> Callable[[list[Tensor], Begin], Tensor]:
+        chain = layers(self.parts.after, points)
         room = float(CHAIN_BYTES) if self.cpu else _free(self.y.device)
 
-        def run(z: Tensor, begin: Begin) -> Tensor:
+        def run(z: list[Tensor], begin: Begin) -> Tensor:
             return outputs(
-                chain, lambda part, h: begin(z, part, h), self.width, count, z,
+                chain, lambda part, h: begin(z, part, h), self.width, count, z[0],
                 size=self.chunk, bytes_at_once=room, onednn=True,
             )  # fmt: skip
 
         return run
 
-    def _stacked(self, points: Tensors, count: int) -> Callable[[Tensor, Begin], Tensor]:
-        params = {name: points[name] for name, _ in self.parts.rest.named_parameters()}
-        buffers = {name: points[name] for name, _ in self.parts.rest.named_buffers()}
+    def _stacked(self, points: Tensors, count: int) -> Callable[[list[Tensor], Begin], Tensor]:
+        rest = self.rest
+        assert rest is not None
+        params = {name: points[name] for name, _ in rest.named_parameters()}
+        buffers = {name: points[name] for name, _ in rest.named_buffers()}
 
-        def run(z: Tensor, begin: Begin) -> Tensor:
+        def run(z: list[Tensor], begin: Begin) -> Tensor:
             room = STACK_BYTES if self.cpu else _free(self.y.device)
-            size = self.chunk or max(1, int(room // (3 * z.element_size() * self.widest * z.shape[-1])))
+            size = self.chunk or max(1, int(room // (3 * z[0].element_size() * self.widest * z[0].shape[-1])))
             found = []
             for start in range(0, count, size):
                 part = slice(start, min(start + size, count))
-                h = z.new_empty(part.stop - part.start, self.width, z.shape[-1])
+                h = z[0].new_empty(part.stop - part.start, *z[0].shape)
                 begin(z, part, h)
                 own = ({name: value[part] for name, value in these.items()} for these in (params, buffers))
-                found.append(stacked_forward(self.parts.rest, next(own), h.mT, next(own)).mT)
+                found.append(stacked_forward(rest, next(own), h.mT, next(own)).mT)
             return torch.cat(found)
 
         return run
 
 
-Begin = Callable[[Tensor, slice, Tensor], None]
+def _rest(path: Path, parts: Parts) -> nn.Sequential:
+    """Return a model with an identity in place of all up to its first linear layer."""
+    named = [(parts.name, nn.Identity()), *parts.after]
+    return type(path.bases[0].model)(OrderedDict(named))  # type: ignore[arg-type, return-value]
+
+
+Begin = Callable[[list[Tensor], slice, Tensor], None]
 """Fills the hidden layer of some points from that of the bases."""
 
 
-def _sum_of(factors: Tensor, *, affine: bool) -> Begin:
-    """Return what sums up outputs of bases ``(bases, F, B)`` with factors ``(bases, k, F or 1)``."""
-    columns = factors[..., None]
+def _sum_of(factors: list[Tensor], *, affine: bool) -> Begin:
+    """Return what sums up outputs of bases ``(bases, F, B)`` with factors ``(k, F or 1, 1)``."""
 
-    def begin(z: Tensor, part: slice, h: Tensor) -> None:
-        own = columns[:, part]
-        done = 1
+    def begin(z: list[Tensor], part: slice, h: Tensor) -> None:
+        done = 2
         if not affine:
-            torch.mul(own[0], z[0], out=h)
+            torch.mul(factors[0][part], z[0], out=h)
+            done = 1
         elif len(z) == 1:
             h.copy_(z[0].expand_as(h))
         else:
-            torch.addcmul(z[0], own[1], z[1], out=h)
-            done = 2
-        for factor, term in zip(own[done:], z[done:], strict=True):
-            h.addcmul_(factor, term)
+            torch.addcmul(z[0], factors[1][part], z[1], out=h)
+        for k in range(done, len(z)):
+            h.addcmul_(factors[k][part], z[k])
 
     return begin
 
 
-def _products(weights: Tensor, shifts: Tensor | None, rows: Tensor) -> Tensor:
-    """Return the first layer's outputs of all bases for a block, ``(bases, F, B)``, padded to whole lines."""
+def _products(weights: Tensor, shifts: Tensor | None, rows: Tensor) -> list[Tensor]:
+    """Return the first layer's outputs of all bases for a block, ``(F, B)``, padded to whole lines."""
     if extra := -len(rows) % ROWS:
         rows = F.pad(rows, (0, 0, 0, extra))
     flat = weights.flatten(0, 1)
@@ -255,7 +279,7 @@ def _products(weights: Tensor, shifts: Tensor | None, rows: Tensor) -> Tensor:
         found = found if bias is None else found.add_(bias)
     else:
         found = flat @ rows.mT if bias is None else torch.addmm(bias, flat, rows.mT)
-    return found.reshape(*weights.shape[:2], -1)
+    return list(found.split(weights.shape[1]))
 
 
 def _runs(path: Path) -> Iterator[tuple[range, list[int]]]:
@@ -280,13 +304,6 @@ def _runs(path: Path) -> Iterator[tuple[range, list[int]]]:
             start = step
         else:
             bases = wider
-
-
-def _at(coefficient: Tensor, pair: int, steps: range) -> Tensor:
-    """Return the coefficients of some points of a path, ``(k, ...)``."""
-    own = coefficient[pair if len(coefficient) > 1 else 0]
-    part = own[steps.start : steps.stop] if len(own) > 1 else own
-    return part.expand(len(steps), *part.shape[1:])
 
 
 def _free(device: torch.device) -> float:

@@ -40,7 +40,7 @@ class Bent:
     Attributes
     ----------
     control
-        The control points, P networks.
+        The control points, P networks; `combination.bezier` makes paths of them.
     t
         The points, evenly spaced from 0 to 1, ``(K,)``.
     line, curve
@@ -217,10 +217,11 @@ def _train(
             now = group.detached()
             values, wrong = samples.look(bezier(a, Ensemble(plan.model, now), b, t))
             highest.append(values.max(1))
-            lower = np.flatnonzero(_lower(values, best))
+            lower = _lower(values, best)
             best[lower], error[lower], kept[lower] = values[lower], wrong[lower], epoch + 1
+            there = torch.from_numpy(lower).to(a.device)
             for name, value in now.items():
-                control[name][lower] = value[lower]
+                control[name][there] = value[there]
     return Bent(
         control=Ensemble(plan.model, control),
         t=t,

@@ -23,7 +23,8 @@ from spinscape.networks.ensemble import Ensemble
 
 Floats = NDArray[np.float64]
 Coefficients = dict[str, tuple[Tensor, ...]]
-Which = int | slice | Sequence[int] | NDArray[np.int64]
+Rows = slice | Tensor
+Which = int | range | slice | Sequence[int] | NDArray[np.int64]
 
 POINTS = 25
 """Points of a path where nothing else is said."""
@@ -91,7 +92,7 @@ class Path:
             If the points do not fit in memory; it tells how many do.
         """
         rows, columns = self._numbers(pairs, steps)
-        count = len(rows) * len(columns)
+        count = _length(rows, self.pairs) * _length(columns, len(self.t))
         there = available_bytes(self.bases[0].device)
         # A sum has at most two terms in memory, and they may be in double precision.
         if 2 * count * self.point_bytes > there:
@@ -111,17 +112,20 @@ class Path:
         rows, columns = self._numbers(pairs, steps)
         return {name: self._combined(name, rows, columns) for name in names}
 
-    def _numbers(self, pairs: Which | None, steps: Which | None) -> tuple[Tensor, Tensor]:
+    def _numbers(self, pairs: Which | None, steps: Which | None) -> tuple[Rows, Rows]:
         return _chosen("path", pairs, self.pairs), _chosen("point", steps, len(self.t))
 
-    def _combined(self, name: str, rows: Tensor, columns: Tensor) -> Tensor:
+    def _combined(self, name: str, rows: Rows, columns: Rows) -> Tensor:
         """Return one parameter or buffer at the chosen points, ``(points, ...)``."""
-        values = [(base.params | base.buffers)[name][rows][:, None] for base in self.bases]
-        shape = (len(rows), len(columns), *values[0].shape[2:])
+        values = [
+            (base.params[name] if name in base.params else base.buffers[name])[rows][:, None]
+            for base in self.bases
+        ]
+        shape = (len(values[0]), _length(columns, len(self.t)), *values[0].shape[2:])
         if name not in self.coefficients:
             return values[0].expand(shape).flatten(0, 1)
         factors = [_part(c, rows, columns) for c in self.coefficients[name]]
-        used = range(len(factors))
+        used = list(range(len(factors)))
         if len(factors) > FEW:
             used = [k for k, c in enumerate(factors) if bool(c.any())] or [0]
         dtype = values[0].dtype
@@ -322,20 +326,30 @@ def _expanded(ensemble: Ensemble, count: int) -> Ensemble:
     return Ensemble(ensemble.model, expand(ensemble.params), expand(ensemble.buffers))
 
 
-def _part(coefficient: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _part(coefficient: Tensor, rows: Rows, columns: Rows) -> Tensor:
     """Return the coefficients of some paths and points; axes of length 1 stay."""
     if len(coefficient) > 1:
         coefficient = coefficient[rows]
     return coefficient[:, columns] if coefficient.shape[1] > 1 else coefficient
 
 
-def _chosen(what: str, which: Which | None, count: int) -> Tensor:
-    """Return numbers of paths or points, checked."""
-    everything = np.arange(count)
+def _chosen(what: str, which: Which | None, count: int) -> Rows:
+    """Return numbers of paths or points, checked; slices where that is enough."""
+    if which is None:
+        return slice(0, count)
     try:
-        found = everything if which is None else np.atleast_1d(everything[which])
+        if isinstance(which, int | np.integer):
+            which = range(count)[int(which)]
+            return slice(which, which + 1)
+        if isinstance(which, range) and which and which.step == 1 and 0 <= which[0] <= which[-1] < count:
+            return slice(which.start, which.stop)
+        found = np.arange(count)[which]
     except IndexError:
         raise IndexError(f"there are {count} {what}s, and {which} is none of them") from None
     if not found.size:
         raise IndexError(f"no {what} was chosen")
     return torch.from_numpy(found.copy())
+
+
+def _length(rows: Rows, count: int) -> int:
+    return len(range(*rows.indices(count))) if isinstance(rows, slice) else len(rows)

@@ -1,301 +1,265 @@
-"""Nudged elastic bands: paths of lowest energy between two points of any potential.
+"""Nudged elastic bands between trained networks (Draxler et al. 2018).
 
-A band is a broken line of pivots whose ends stay.
-Across the band every pivot goes down the gradient.
-Along it the gradient is left out, and springs keep the pivots apart, or they are put back to given distances
-after every step.
-So the band settles on a path that is a minimum across itself, and its highest point is a saddle.
+All pivots of all pairs are one batched run: a step takes one batch per pair, shared by its pivots.
+Pivots are put back to their distances after every step, and between rounds of training each band gets more of
+them where the loss between pivots is highest above theirs.
+What is reported is the loss on the whole broken line, finely sampled, and not that of its pivots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from spinscape.landscape.symmetry.checks import at_least
+from spinscape.landscape.paths._batches import Batches, networks
+from spinscape.landscape.paths._broken_lines import refined, split
+from spinscape.landscape.paths._pairs import Samples, check_ends, in_parts
+from spinscape.landscape.paths.combination import broken
+from spinscape.landscape.paths.relaxation import Band, relax, settle
+from spinscape.landscape.steps import BANDS, generator
+from spinscape.landscape.symmetry.checks import at_least, check_memory
 from spinscape.networks import optimisers
+from spinscape.networks.datasets import Dataset
+from spinscape.networks.device import chunk_size, keep_heap, resolve_device
+from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.losses import PerSample
+from spinscape.progress import bar
+
+__all__ = ["Band", "NetworkBand", "band", "relax"]
 
 Floats = NDArray[np.float64]
-
-Potential = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Positions ``(N, D)`` to energies ``(N,)`` and gradients ``(N, D)``."""
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Band:
-    """P bands of M pivots in D dimensions, after relaxation.
+class NetworkBand:
+    """Broken lines of low loss between P pairs of networks, of M pivots, looked at in K points.
 
     Attributes
     ----------
     pivots
-        Positions, ``(P, M, D)``; the first and the last are the ends.
+        The pivots, ends among them, P times M networks, the pivots of one pair after the other;
+        `combination.broken` makes paths of them.
     energies
-        Energies of the pivots, ``(P, M)``.
-    force
-        Largest force on an inner pivot, springs included, ``(P,)``.
-    steps
-        Steps taken, ``(P,)``.
+        Mean loss of the pivots over the training samples, ``(P, M)``.
+    t
+        The points, the same number on every segment: pivot m is at ``m / (M - 1)``, ``(K,)``.
+    line, curve
+        Mean loss on the straight line and on the broken line, ``(P, K)``.
+    line_error, curve_error
+        Share of wrong answers there, ``(P, K)``; NaN for regression.
+    highest
+        Highest loss on the broken line after each round of training, first that on the straight one,
+        ``(C + 1, P)``.
+    kept
+        The round whose band was kept, ``(P,)``; 0 where none was lower than the straight line.
+    length
+        Length of the broken line over that of the straight one, ``(P,)``.
     """
 
-    pivots: Floats
+    pivots: Ensemble
     energies: Floats
-    force: Floats
-    steps: NDArray[np.int64]
-
-    @property
-    def highest(self) -> Floats:
-        """The highest energy of a pivot, ``(P,)``."""
-        return self.energies.max(1)
-
-    @property
-    def saddle(self) -> Floats:
-        """The position of the highest pivot, ``(P, D)``."""
-        return self.pivots[np.arange(len(self.pivots)), self.energies.argmax(1)]
+    t: Floats
+    line: Floats
+    curve: Floats
+    line_error: Floats
+    curve_error: Floats
+    highest: Floats
+    kept: Ints
+    length: Floats
 
 
-def relax(
-    start: ArrayLike | Tensor,
-    potential: Potential,
+def band(
+    a: Ensemble,
+    b: Ensemble,
+    dataset: Dataset,
     *,
-    steps: int,
-    learning_rate: float,
+    pivots: int = 7,
+    rounds: int = 3,
+    added: int = 2,
+    epochs: int = 5,
     optimiser: str | Callable[..., torch.optim.Optimizer] = "sgd",
-    momentum: float = 0.0,
-    spring: float | None = None,
-    shares: ArrayLike | Tensor | None = None,
-    climb: bool = False,
-    tolerance: float | None = None,
-) -> Band:
-    """Relax bands in a potential.
+    learning_rate: float = 0.1,
+    momentum: float | None = None,
+    batch_size: int = 128,
+    between: int = 3,
+    loss: str | PerSample | None = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    chunk: int | None = None,
+) -> NetworkBand:
+    """Relax an elastic band between the networks of each pair.
+
+    The band with the lowest highest loss on the sampled broken line is kept, and the straight line is one of
+    them: on the training samples and the points given, no band rises above the line that it starts from.
 
     Parameters
     ----------
-    start
-        Pivots ``(P, M, D)``, the ends of each band among them; a tensor is worked on in its type and where it
-        is, anything else in float64 on the CPU.
-    potential
-        Energies and gradients of positions ``(N, D)``, the inner pivots of one band after the other.
-        The ends are asked for once, in the very first call, with all the others.
-    steps
-        Steps, at most.
-    learning_rate, optimiser, momentum
-        As in :func:`spinscape.networks.training.train`; a step of plain descent moves a pivot by the learning
-        rate times the force.
-    spring
-        Spring constant.
-        Without one, pivots are put at given distances along the broken line after every step.
-    shares
-        Lengths that the segments shall have, as shares of a band's length, ``(P, M - 1)``; by default equal.
-    climb
-        Whether the highest inner pivot of a band feels no spring, and the gradient along the band in reverse,
-        so that it climbs to the saddle; needs springs.
-    tolerance
-        A band is done when no force on its pivots is larger.
+    a, b
+        P networks each, of one model without buffers (fold batch norms first).
+    dataset
+        Its training samples are trained on and looked at.
+    pivots
+        Pivots of a band at the start, its ends among them.
+    rounds, added
+        Rounds of training, and pivots that each band gets between them.
+    epochs
+        Passes over the training samples in a round.
+    optimiser, learning_rate, momentum, batch_size, loss
+        As in :func:`spinscape.networks.training.train`; by default SGD has a momentum of 0.9.
+        From round to round the learning rate falls towards zero as half a cosine.
+    between
+        Points inside every segment that are looked at.
+    seed
+        Pair p draws its batches from the seed and p only.
+    device
+        ``"auto"`` (CUDA, else MPS, else CPU) or a device.
+    chunk
+        Pairs that are relaxed at once; by default what fits the cache (CPU) or the memory (GPU).
 
     Returns
     -------
-    Band
+    NetworkBand
 
     Raises
     ------
     ValueError
-        If an argument is out of range, or a position or the energy of one is not finite at the start.
+        If the networks do not fit each other or have buffers, or an argument is out of range.
+    MemoryError
+        If one pair does not fit into memory.
 
     Notes
     -----
-    Henkelman and Jonsson 2000 (tangents), Henkelman, Uberuaga and Jonsson 2000 (climbing pivot).
-    Pivots put back to their distances are the limit of stiff springs (Draxler et al. 2018), or a string
-    (E, Ren and Vanden-Eijnden 2007).
-
-    Examples
-    --------
-    A saddle of height 1 at (0, 1) between minima at (-1, 0) and (1, 0):
-
-    >>> def potential(r):
-    ...     x, y = r.unbind(1)
-    ...     w, v = 1 - x**2, y + x**2 - 1
-    ...     return w**2 + v**2, torch.stack([4 * x * (v - w), 2 * v], 1)
-    >>> line = torch.linspace(-1, 1, 7, dtype=torch.float64)
-    >>> start = torch.stack([line, 0 * line], 1)[None]
-    >>> found = relax(start, potential, steps=2000, learning_rate=0.05, spring=1.0, climb=True)
-    >>> bool(np.abs(found.highest - 1).max() < 1e-9)
-    True
+    Draxler et al. 2018, Essentially no barriers in neural network energy landscape.
     """
-    at_least("steps", steps, 0)
-    pivots = start.detach().clone() if isinstance(start, Tensor) else torch.as_tensor(np.array(start, float))
-    if pivots.ndim != 3 or pivots.shape[1] < 3 or not len(pivots) or not pivots.is_floating_point():
-        raise ValueError(f"start must be numbers (P, M, D) with M at least 3, not {tuple(pivots.shape)}")
-    if not pivots.isfinite().all():
-        raise ValueError("start has positions that are not finite")
-    if climb and spring is None:
-        raise ValueError("a pivot that climbs needs springs between the others: give spring")
-    if spring is not None and not spring >= 0:
-        raise ValueError(f"spring must not be negative, not {spring}")
-    rule = {"learning_rate": learning_rate, "optimiser": optimiser, "momentum": momentum}
-    wanted = _shares(shares, pivots)
-    settled = settle(
-        pivots, potential, wanted, steps=steps, spring=spring, climb=climb, tolerance=tolerance, rule=rule
-    )
-    if not settled.start.isfinite().all():
-        raise ValueError("start has energies that are not finite")
-    positions, energies, force = (value.cpu().double().numpy() for value in settled[:3])
-    return Band(positions, energies, force, settled.steps.numpy())
+    check_ends(a, b)
+    least = {"pivots": 3, "rounds": 1, "added": 0, "epochs": 1, "batch_size": 1, "between": 1}
+    given = {"pivots": pivots, "rounds": rounds, "added": added}
+    given |= {"epochs": epochs, "batch_size": batch_size, "between": between}
+    for name, value in given.items():
+        at_least(name, value, least[name])
+    if added > pivots - 1:
+        raise ValueError(f"added must be at most the {pivots - 1} segments of the first bands, not {added}")
+    momentum = (0.9 if optimiser == "sgd" else 0.0) if momentum is None else momentum
+    place = resolve_device(device)
+    keep_heap()
+    a = a.to(place)
+    b = b.to(place).to(a.dtype)
+    samples = Samples.of(dataset, a, loss)
+    final = pivots + added * (rounds - 1)
+    each = sum(p[0].numel() for p in a.params.values()) * samples.x.element_size()
+    check_memory("pivots", final, 2 * a.replicas * each, what=f"of {a.replicas} bands", device=place)
+    size = chunk or chunk_size(6 * final * each, place, a.replicas)
+    with bar("elastic bands", a.replicas * rounds) as progress:
+
+        def work(rows: Ints) -> NetworkBand:
+            ends = a[torch.from_numpy(rows)], b[torch.from_numpy(rows)]
+            batches = Batches(samples, ends[0], batch_size, [generator(seed, BANDS, int(p)) for p in rows])
+            bands = _Bands(samples, *ends, pivots, between)
+            for r in range(rounds):
+                rate = learning_rate * (1 + np.cos(np.pi * r / rounds)) / 2
+                rule = optimisers.factory(optimiser, place, learning_rate=rate, momentum=momentum)
+                bands.relax(batches, epochs * batches.per_epoch, rule)
+                if r < rounds - 1:
+                    bands.insert(added)
+                progress.update(len(rows))
+            return bands.result(final)
+
+        return _joined(in_parts(work, a.replicas, size, place))
 
 
-class Settled(NamedTuple):
-    """What a `Band` holds, as tensors, and the energies at the start."""
+class _Bands:
+    """The bands of P pairs in training, and the best of them so far."""
 
-    pivots: Tensor
-    energies: Tensor
-    force: Tensor
-    steps: Tensor
-    start: Tensor
+    def __init__(self, samples: Samples, a: Ensemble, b: Ensemble, pivots: int, between: int) -> None:
+        self.samples, self.like, self.inside = samples, a, between
+        self.ends = torch.stack([optimisers.as_rows(end.flat()) for end in (a, b)], 1)
+        self.pivots, self.shares = self._straight(pivots)
+        self.loss, _ = self._look(self.pivots)
+        self.best = [(self.pivots[p], self.shares[p]) for p in range(a.replicas)]
+        self.scores = self._scores(self.loss)
+        self.kept = np.zeros(a.replicas, np.int64)
+        self.highest = [self.loss.max(1)]
 
+    def relax(self, batches: Batches, steps: int, rule: optimisers.Factory) -> None:
+        """Relax the bands, look at them, and keep those that are better than before."""
+        self.pivots = settle(self.pivots, batches, self.shares, steps=steps, rule=rule).pivots
+        self.loss, _ = self._look(self.pivots)
+        self.highest.append(self.loss.max(1))
+        for p, score in enumerate(self._scores(self.loss)):
+            if score < self.scores[p]:
+                self.best[p], self.scores[p] = (self.pivots[p].clone(), self.shares[p]), score
+                self.kept[p] = len(self.highest) - 1
 
-def settle(
-    pivots: Tensor,
-    potential: Potential,
-    shares: Tensor,
-    *,
-    steps: int,
-    rule: dict[str, Any],
-    spring: float | None = None,
-    climb: bool = False,
-    tolerance: float | None = None,
-) -> Settled:
-    """Relax bands ``(P, M, D)`` with segments ``(P, M - 1)``, all of them tensors on one device.
+    def insert(self, count: int) -> None:
+        """Give each band pivots where the loss rises most above the line between two pivots' losses."""
+        if not count:
+            return
+        step = self.inside + 1
+        fractions = np.arange(1, step) / step
+        new = []
+        for p, loss in enumerate(self.loss):
+            first, last = loss[:-1:step, None], loss[step::step, None]
+            inside = loss[:-1].reshape(-1, step)[:, 1:]
+            excess = np.nan_to_num(inside - (1 - fractions) * first - fractions * last, nan=-np.inf)
+            segments = np.sort(np.argsort(-excess.max(1), kind="stable")[:count])
+            places = segments + fractions[excess[segments].argmax(1)]
+            new.append(split(self.pivots[p], self.shares[p], places))
+        self.pivots, self.shares = (torch.stack(each) for each in zip(*new, strict=True))
 
-    The options are those of :func:`relax`; `rule` holds those of the optimiser.
-    """
-    rows = optimisers.as_rows(pivots.clone())
-    pivots = optimisers.as_stacked(rows, pivots.shape[1:])
-    stepper = optimisers.factory(rule.pop("optimiser"), rows.device, **rule)([rows])
-    energies, _ = _asked(potential, pivots)
-    start, done = energies.clone(), torch.zeros(len(pivots), dtype=torch.bool)
-    kept = Settled(pivots.clone(), energies.clone(), done.double(), done.long(), start)
-    slopes = torch.zeros_like(pivots)
-    for step in range(steps + 1):
-        energies[:, 1:-1], gradients = _asked(potential, pivots[:, 1:-1])
-        slopes[:, 1:-1] = _slopes(pivots, energies, gradients, shares, spring, climb)
-        last = step == steps
-        if last or tolerance is not None:
-            force = torch.linalg.vector_norm(slopes, dim=-1).amax(1).cpu().double()
-            new = ~done & (last | (force <= (tolerance or 0.0)))
-            if bool(new.any()):
-                there = new.to(pivots.device)
-                kept.pivots[there], kept.energies[there] = pivots[there], energies[there]
-                kept.force[new], kept.steps[new] = force[new], step
-            done |= new
-        if bool(done.all()):
-            break
-        rows.grad = optimisers.as_rows(slopes)
-        stepper.step()
-        if spring is None:
-            pivots[:, 1:-1] = spread(pivots, shares)
-    return kept
-
-
-def tangents(pivots: Tensor, energies: Tensor) -> Tensor:
-    """Return the unit tangents at the inner pivots, towards the neighbour of higher energy.
-
-    At an extremum along the band both neighbours count, by how much their energies differ.
-
-    Parameters
-    ----------
-    pivots, energies
-        ``(P, M, D)`` and ``(P, M)``.
-
-    Returns
-    -------
-    Tensor
-        ``(P, M - 2, D)``; zero where both neighbours are at the same place.
-    """
-    segments = pivots.diff(dim=1)
-    rise = energies.diff(dim=1)
-    before, after = rise[:, :-1], rise[:, 1:]
-    larger, smaller = (f(before.abs(), after.abs()) for f in (torch.maximum, torch.minimum))
-    flat = larger == 0
-    ratio = torch.where(flat, 1, smaller / torch.where(flat, 1, larger))
-    uphill = before + after > 0
-    monotone = before.sign() * after.sign() > 0
-    one, other = torch.ones_like(ratio), torch.where(monotone, 0, ratio)
-    weight_after = torch.where(uphill, one, other)[..., None]
-    weight_before = torch.where(uphill, other, one)[..., None]
-    direction = weight_before * segments[:, :-1] + weight_after * segments[:, 1:]
-    length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
-    return direction / torch.where(length == 0, 1, length)
-
-
-def spread(pivots: Tensor, shares: Tensor) -> Tensor:
-    """Return the inner pivots put at given distances along their broken line.
-
-    Parameters
-    ----------
-    pivots
-        ``(P, M, D)``.
-    shares
-        Lengths of the segments, as shares of the whole, ``(P, K)``.
-
-    Returns
-    -------
-    Tensor
-        ``(P, K - 1, D)``.
-    """
-    lengths = torch.linalg.vector_norm(pivots.diff(dim=1), dim=-1)
-    ends = lengths.cumsum(1)
-    target = shares.cumsum(1)[:, :-1] * ends[:, -1:]
-    segment = torch.searchsorted(ends[:, :-1].contiguous(), target.contiguous(), right=True)
-    band = torch.arange(len(pivots), device=pivots.device)[:, None]
-    length, end = lengths[band, segment], ends[band, segment]
-    weight = 1 - (end - target) / torch.where(length == 0, 1, length)
-    return torch.lerp(pivots[band, segment], pivots[band, segment + 1], weight.clamp(0, 1)[..., None])
-
-
-def _slopes(
-    pivots: Tensor,
-    energies: Tensor,
-    gradients: Tensor,
-    shares: Tensor,
-    spring: float | None,
-    climb: bool,
-) -> Tensor:
-    """Return minus the forces on the inner pivots, ``(P, M - 2, D)``."""
-    along = tangents(pivots, energies)
-    rate = (gradients * along).sum(-1)
-    pull = rate
-    if spring is not None:
-        lengths = torch.linalg.vector_norm(pivots.diff(dim=1), dim=-1) / (shares * shares.shape[1])
-        pull = rate + spring * lengths.diff(dim=1)
-    if climb:
-        top = energies[:, 1:-1].argmax(1, keepdim=True)
-        pull = pull.scatter(1, top, 2 * rate.gather(1, top))
-    return torch.addcmul(gradients, pull[..., None], along, value=-1)
-
-
-def _asked(potential: Potential, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Ask a potential for energies ``(P, m)`` and gradients ``(P, m, D)`` of positions ``(P, m, D)``."""
-    energies, gradients = potential(positions.flatten(0, 1))
-    count = positions.shape[0] * positions.shape[1]
-    if energies.shape != (count,) or gradients.shape != (count, positions.shape[2]):
-        raise ValueError(
-            f"a potential must return energies {(count,)} and gradients {(count, positions.shape[2])}, "
-            f"not {tuple(energies.shape)} and {tuple(gradients.shape)}"
+    def result(self, pivots: int) -> NetworkBand:
+        """Return the best bands, all of them with so many pivots."""
+        straight, _ = self._straight(pivots)
+        line, line_error = self._look(straight)
+        found = torch.stack([refined(*best, pivots) for best in self.best])
+        curve, error = self._look(found)
+        above = ~(curve.max(1) <= line.max(1)) | (self.kept == 0)
+        there = torch.from_numpy(above).to(found.device)
+        found[there] = straight[there]
+        curve[above], error[above], self.kept[above] = line[above], line_error[above], 0
+        lengths = torch.linalg.vector_norm(found.diff(dim=1), dim=-1).cpu().double().sum(1)
+        apart = torch.linalg.vector_norm(self.ends.diff(dim=1)[:, 0], dim=-1).cpu().double()
+        return NetworkBand(
+            pivots=networks(self.like, found.flatten(0, 1)),
+            energies=curve[:, :: self.inside + 1],
+            t=np.linspace(0, 1, curve.shape[1]),
+            line=line,
+            curve=curve,
+            line_error=line_error,
+            curve_error=error,
+            highest=np.stack(self.highest),
+            kept=self.kept,
+            length=(lengths / apart).numpy(),
         )
-    return energies.detach().view(positions.shape[:2]), gradients.detach().view(positions.shape)
+
+    def _straight(self, pivots: int) -> tuple[Tensor, Tensor]:
+        """Return evenly spaced pivots of the straight lines, ``(P, M, D)``, and their shares."""
+        t = torch.linspace(0, 1, pivots, dtype=torch.float64).to(self.ends)[:, None]
+        shares = self.ends.new_full((len(self.ends), pivots - 1), 1 / (pivots - 1))
+        return torch.lerp(self.ends[:, :1], self.ends[:, 1:], t), shares
+
+    def _look(self, pivots: Tensor) -> tuple[Floats, Floats]:
+        """Return loss and error on broken lines, ``(P, K)``."""
+        points = (pivots.shape[1] - 1) * (self.inside + 1) + 1
+        found = networks(self.like, pivots.flatten(0, 1))
+        return self.samples.look(broken(found, points, pairs=len(pivots)))
+
+    @staticmethod
+    def _scores(loss: Floats) -> list[tuple[float, float]]:
+        """Return what bands are compared by: the highest loss, then the mean."""
+        return list(zip(loss.max(1).tolist(), loss.mean(1).tolist(), strict=True))
 
 
-def _shares(shares: ArrayLike | Tensor | None, pivots: Tensor) -> Tensor:
-    """Return the shares of the segments, ``(P, M - 1)``, of sum 1."""
-    shape = (len(pivots), pivots.shape[1] - 1)
-    if shares is None:
-        return pivots.new_full(shape, 1 / shape[1])
-    given = torch.as_tensor(shares).to(pivots)
-    if tuple(given.shape) != shape or not (given > 0).all() or not given.isfinite().all():
-        raise ValueError(f"shares must be positive numbers of shape {shape}")
-    return given / given.sum(1, keepdim=True)
+def _joined(parts: list[NetworkBand]) -> NetworkBand:
+    """Join bands with the same number of pivots."""
+    axes = dict.fromkeys(("energies", "line", "curve", "line_error", "curve_error", "kept", "length"), 0)
+    by_pair = {
+        name: np.concatenate([getattr(part, name) for part in parts], axis=axis)
+        for name, axis in (axes | {"highest": 1}).items()
+    }
+    return NetworkBand(pivots=Ensemble.concatenate([part.pivots for part in parts]), t=parts[0].t, **by_pair)
