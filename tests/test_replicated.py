@@ -386,12 +386,15 @@ def test_regression_and_frozen_parameters():
 
 
 def test_centre_of_groups():
-    model = mlp([2, 3, 2])
     networks = Ensemble.from_modules([mlp([2, 3, 2]) for _ in range(6)])
     pairs, triples = centre_of(networks, 2), centre_of(networks, 3)
     assert torch.allclose(pairs.flat()[1], networks.flat()[2:4].mean(0))
     assert torch.allclose(triples.flat()[1], networks.flat()[3:].mean(0))
-    assert model.layer1.weight.shape == pairs.params["layer1.weight"].shape[1:]
+    before = networks.flat().clone()
+    assert torch.equal(centre_of(networks, 1).flat(), before)
+    assert torch.equal(networks.flat(), before)
+    with pytest.raises(ValueError, match="6 networks are no groups of 4"):
+        centre_of(networks, 4)
 
 
 def test_results_are_kept_on_disk(few, tmp_path, monkeypatch):
