@@ -7,6 +7,8 @@
 `pooled`: the same where sets share the draws, as a chapter does.
 `power`: shares of alarms on planted clusters of rising strength, equal, of random and of given sizes.
 `confounds`: states that are no clusters but are not all alike either; sets share the draws.
+`norms`: alarms of the test of modes on distances, norms of the null smooth, where norms are in three equal
+groups or have the heavy tails of Student's t; overlaps are the null's, each set has its own fit and draws.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from spinscape.glasses.overlap_models import replica_symmetric
 from spinscape.landscape.null_overlaps import Draws, fit
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import VERDICTS, calibrate, clopper_pearson, pvalues
+from spinscape.landscape.structure import LEVEL
 
 DIMENSION = 4000
 STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
@@ -89,12 +92,49 @@ def unequal(replicas: int) -> dict[str, list[int]]:
     }
 
 
+SEPARATIONS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
+"""Of neighbouring groups of norms, in standard deviations of a norm within its group."""
+
+WIDE = 10**6
+"""Dimension of overlaps whose fluctuations are small against norms that vary by a percent."""
+
+
+def drawn_norms(replicas: int, draws: int, *, separation: float = 0.0, tails: float = np.inf) -> np.ndarray:
+    """Norms that vary by a percent around 10, three equal groups of them or one, (B, R).
+
+    `tails` are the degrees of freedom of Student's t; infinitely many are normal.
+    """
+    group = np.arange(replicas) % 3 - 1
+    found = np.empty((draws, replicas))
+    for b in range(draws):
+        rng = np.random.default_rng([13, b])
+        spread = rng.standard_normal(replicas) if np.isinf(tails) else rng.standard_t(tails, replicas)
+        found[b] = 10 + 0.1 * (separation * group + spread)
+    return np.maximum(found, 0.5)
+
+
+def norm_groups(replicas: int, draws: int, null_draws: int) -> None:
+    """Print shares of alarms for groups of norms, and on five times as many sets without groups."""
+    cases = [(f"{s:g} sd apart", {"separation": s}, draws) for s in SEPARATIONS]
+    cases += [("one group", {}, 5 * draws)]
+    cases += [(f"Student t {df:g}", {"tails": df}, 5 * draws) for df in (5.0, 3.0)]
+    for dimension in (DIMENSION, WIDE):
+        q = replica_symmetric(replicas, dimension=dimension, draws=5 * draws, seed=7)
+        for name, how, count in cases:
+            sets = Draws(q[:count], drawn_norms(replicas, count, **how))
+            p = pvalues(sets, null_draws, verdicts=("modality",), norms="smooth")["modality"]
+            hits = int((p <= LEVEL).sum())
+            low, high = clopper_pearson(hits, count)
+            share = f"{hits / count:.3f} ({low:.3f}-{high:.3f})"
+            print(f"  norms, d {dimension}, {name:12}: {share} of {count}", flush=True)
+
+
 def rates(sets: Draws, null_draws: int, *, pooled: bool, how: str, of: str = "distances") -> str:
     """One line of shares of alarms with their intervals."""
     found = pvalues(sets, null_draws, pooled=pooled, norms=how, of=of)
     cells = []
     for verdict in VERDICTS:
-        hits = int((found[verdict] <= 0.02).sum())
+        hits = int((found[verdict] <= LEVEL).sum())
         low, high = clopper_pearson(hits, len(sets.norms))
         cells.append(f"{hits / len(sets.norms):.3f} ({low:.3f}-{high:.3f})")
     return "  ".join(cells)
@@ -106,7 +146,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--nulls", type=int, default=199)
     parser.add_argument("--planted", type=int, default=100, help="planted sets of each kind and strength")
-    parser.add_argument("--what", nargs="+", default=["false", "pooled", "power", "confounds"])
+    parser.add_argument("--what", nargs="+", default=["false", "pooled", "power", "confounds", "norms"])
     given = parser.parse_args()
     for r in given.sizes:
         print(f"R = {r}: shares of alarms of {VERDICTS}", flush=True)
@@ -140,6 +180,8 @@ def main() -> None:
                     for v, verdict in enumerate(VERDICTS):
                         shares = " ".join(f"{share:4.2f}" for share in power[:, v])
                         print(f"    {kind!s:7} {verdict:10} {shares}  {enough[v]:.2f}", flush=True)
+        if "norms" in given.what:
+            norm_groups(r, given.draws, given.nulls)
         if "confounds" in given.what:
             for kind in CONFOUNDS:
                 q = cloud(r, given.draws, 11, kind=kind)

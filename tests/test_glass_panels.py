@@ -8,12 +8,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from numpy.testing import assert_allclose
 
 from spinscape.companion import plot_glasses, plotting
+from spinscape.glasses.overlap_models import planted, replica_symmetric
 from spinscape.landscape.modality import PRINTED_BINS
 from spinscape.landscape.null_overlaps import fit
+from spinscape.landscape.overlap_shapes import overlap_shape
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import VERDICTS, Calibration
+from spinscape.landscape.printed_distances import printed
 from spinscape.statistics import Estimate, mean
 
 
@@ -78,18 +82,18 @@ def test_legend_and_titles_of_power_lie_outside_of_the_panels() -> None:
 def test_a_panel_says_its_moments_and_the_printed_ones() -> None:
     pairs, wide = _pairs(), _pairs(30)
     items = {"a": (pairs, fit(pairs)), "b": (wide, fit(wide))}
-    figure = plot_glasses.distance_histograms(items, draws=10, printed={"b": (75.59, 1.27)})
+    figure = plot_glasses.distance_histograms(items, draws=10, printed={"b": printed(512, 784)})
     first, second = (at.texts[0].get_text() for at in figure.axes[:2])
     values = pairs.upper_distances
     assert first.startswith("a\n")
     assert first.endswith(f"{values.mean():.2f} / {values.std(ddof=1):.2f}")
-    assert second.endswith("source: 75.59 / 1.27")
+    assert second.endswith("source, Figure 4: 80.08 / 2.26\nsource, Figure A2: 45.86 / 0.11")
     figure.canvas.draw()
     for at in figure.axes[:2]:
         lowest = at.transData.inverted().transform(at.texts[0].get_window_extent())[0, 1]
         assert lowest > max(line.get_ydata().max() for line in at.lines), "words stand above the curves"
     with pytest.raises(ValueError, match="no panel: c"):
-        plot_glasses.distance_histograms(items, printed={"c": (1, 2)})
+        plot_glasses.distance_histograms(items, printed={"c": {"4": (1, 2)}})
 
 
 @pytest.mark.parametrize(
@@ -114,20 +118,26 @@ def test_many_bins_beside_few() -> None:
     assert axes[0, 0].get_legend().get_texts()[0].get_text() == "1,990 bins"
 
 
-def test_every_set_of_overlaps_has_an_integral_of_one() -> None:
-    g = np.random.default_rng(0)
+def test_models_and_networks_share_two_axes() -> None:
     sets = {
-        "narrow": 0.9 + 0.01 * g.standard_normal(300),
-        "wide": g.uniform(-1, 1, 700),
-        "spins": (2 * g.binomial(16, 0.5, 2000) - 16) / 16,
+        "alike": replica_symmetric(20, dimension=400, draws=3),
+        "grouped": planted(1, replicas=20, strength=8, dimension=400, branching=(3,), draws=1).overlaps,
     }
-    _, axes = plotting.panels(1)
-    plot_glasses.overlap_curves(axes[0, 0], sets)
-    assert _area(axes[0, 0]) == pytest.approx([1, 1, 1])
-    assert [text.get_text() for text in axes[0, 0].get_legend().get_texts()] == list(sets)
-    values, edges, _ = axes[0, 0].patches[2].get_data()
-    assert len(values) == len(np.unique(sets["spins"])), "a bin for each value that few spins have"
-    assert np.diff(edges) == pytest.approx(1 / 8)
+    shapes = {name: overlap_shape(one, draws=5) for name, one in sets.items()}
+    figure = plot_glasses.overlap_shapes(shapes, colours={"alike": "red", "grouped": "blue"}, single=2)
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["alike", "grouped"]
+    assert left.get_ylim()[0] > left.get_ylim()[1]  # the first row on top
+    one = shapes["alike"]
+    assert len(left.lines) == 2, "single instances only where there are several"
+    for line, own in zip(left.lines, one.density, strict=False):
+        assert_allclose(line.get_ydata(), -plot_glasses.ROW * own / own.max())
+    tallest = max(max(shape.standard.max(), shape.null.max()) for shape in shapes.values())
+    edges = [-plot_glasses.ROW * edge / tallest for edge in one.null]
+    assert_allclose([line.get_ydata() for line in right.lines[:2]], edges)
+    for at in (left, right):
+        low = [body.get_paths()[0].vertices[:, 1].min() for body in at.collections]
+        assert all(row - 1 < top < row for row, top in enumerate(low)), "no curve reaches the row above"
 
 
 def test_norms_and_distances_by_spikes() -> None:

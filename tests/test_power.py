@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from spinscape.glasses.overlap_models import replica_symmetric
+from spinscape.landscape import power
 from spinscape.landscape.null_overlaps import Draws, fit
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import (
@@ -104,6 +105,15 @@ def test_clusters_of_given_sizes() -> None:
         planted_sets(null, (2,), 1.0, 3, sizes=(6, 6))
     with pytest.raises(ValueError, match="sizes must be"):
         planted_sets(null, (2, 2), 1.0, 3, sizes=(6, R - 6))
+
+
+def test_p_values_are_the_same_however_draws_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = planted_sets(fit(data()), (3,), 1.0, 6, seed=3)
+    together = pvalues(sets, 60, pooled=True)
+    monkeypatch.setattr(power, "PIECE", 1)
+    apart = pvalues(sets, 60, pooled=True)
+    for verdict in VERDICTS:
+        np.testing.assert_array_equal(together[verdict], apart[verdict])
 
 
 def test_pooled_and_own_draws_tell_the_same() -> None:

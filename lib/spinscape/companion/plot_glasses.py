@@ -17,6 +17,7 @@ from spinscape.glasses.sherrington_kirkpatrick import Tempering
 from spinscape.landscape.modality import PRINTED_BINS, histogram
 from spinscape.landscape.norm_mixture import NormMixture
 from spinscape.landscape.null_overlaps import Null, draw
+from spinscape.landscape.overlap_shapes import OverlapShape
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import ENOUGH, Calibration
 from spinscape.networks.snapshots import Course
@@ -30,8 +31,8 @@ VERDICTS = {
 }
 """What a figure calls the verdicts of `spinscape.landscape.power`."""
 
-FEW_VALUES = 100
-"""A set of overlaps with at most so many different values has a bin for each."""
+ROW = 0.9
+"""Height of the highest curve of a row, in distances between rows."""
 
 MOST_SPIKES = 4
 """So many spikes or more share a colour."""
@@ -121,7 +122,7 @@ def distance_histograms(
     *,
     draws: int = 100,
     columns: int = 3,
-    printed: Mapping[str, tuple[float, float]] | None = None,
+    printed: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
 ) -> Figure:
     """Draw histograms of distances with their normal curves and what a null with smooth norms gives.
 
@@ -136,7 +137,8 @@ def distance_histograms(
     columns
         Panels side by side.
     printed
-        Mean and standard deviation that the source prints, by the panel's name; panels may be missing.
+        Mean and standard deviation that the source prints, by the panel's name and the source's figure;
+        panels may be missing.
 
     Raises
     ------
@@ -165,8 +167,8 @@ def distance_histograms(
         at.plot(x, curve, color="#b5651d", lw=1.2)
         digits = _digits(sd)
         lines = [name, rf"$\mu$ / $\sigma$: {mean:.{digits}f} / {sd:.{digits}f}"]
-        if name in known:
-            lines.append("source: {:.2f} / {:.2f}".format(*known[name]))
+        for number, (centre, deviation) in known.get(name, {}).items():
+            lines.append(f"source, Figure {number}: {centre:.2f} / {deviation:.2f}")
         # The words stand above the curves.
         top = max(shares.max(), high.max(), curve.max()) * (1.1 + 0.13 * len(lines))
         at.set(xlabel="distance", yticks=[], ylim=(0, top))
@@ -205,37 +207,42 @@ def printed_bins(
         axes.legend(fontsize=8, ncols=2, loc="upper center")
 
 
-def overlap_curves(
-    axes: Axes, items: Mapping[str, ArrayLike], *, label: str = "overlap $q$", bins: int | None = None
-) -> None:
-    """Draw the distributions P(q) of several sets in one panel, each with an integral of 1.
+def overlap_shapes(
+    items: Mapping[str, OverlapShape], *, colours: Mapping[str, str], single: int = 3
+) -> Figure:
+    """Draw P(q) of models and networks on common axes, one row each: as it is, and standardised.
+
+    Left the mean over instances (filled) and single instances (thin), right the mean (filled) and
+    95% of what the nulls give (between lines).
+    Rows of the left panel have scales of their own, those of the right panel share one.
 
     Parameters
     ----------
-    axes
-        Where to draw.
     items
-        Overlaps of pairs by the set's name, any shape; each set has its own number.
-    label
-        Name of the abscissa.
-    bins
-        Bins of each set between its smallest and largest overlap; by default those of Freedman and Diaconis,
-        or one for each value where values come again and again, as overlaps of few spins do.
+        Shapes by the row's name, from top to bottom.
+    colours
+        Colour by the row's name.
+    single
+        Number of single instances, where there are several.
     """
-    for (name, values), colour in zip(items.items(), plotting.colours(len(items)), strict=True):
-        found = histogram(values, bins)
-        different = np.unique(np.round(np.ravel(np.asarray(values, float)), 9))
-        few = min(found.counts.sum() / 4, max(FEW_VALUES, len(found.counts)))
-        if bins is None and 2 < len(different) <= few:
-            middles = (different[1:] + different[:-1]) / 2
-            edges = np.r_[2 * different[0] - middles[0], middles, 2 * different[-1] - middles[-1]]
-            heights = np.histogram(values, edges, density=True)[0]
-        else:
-            edges, heights = found.edges, found.density
-        axes.stairs(heights, edges, color=colour, lw=1.4, label=name)
-    axes.set(xlabel=label, ylabel="density $P(q)$")
-    axes.set_ylim(0, None)
-    axes.legend(fontsize=8)
+    figure, axes = plotting.panels(2, height=0.5 * len(items) + 0.8)
+    left, right = axes[0]
+    tallest = max(max(one.standard.max(), one.null.max()) for one in items.values())
+    for row, (name, one) in enumerate(items.items()):
+        colour, mean = colours[name], one.density.mean(0)
+        left.fill_between(one.q, row, row - ROW * mean / mean.max(), color=colour, alpha=0.5, lw=0.8)
+        for own in one.density[:single] if len(one.density) > 1 else ():
+            left.plot(one.q, row - ROW * own / own.max(), lw=0.6, color="0.25")
+        right.fill_between(one.x, row, row - ROW * one.standard / tallest, color=colour, alpha=0.5, lw=0.8)
+        for edge in one.null:
+            right.plot(one.x, row - ROW * edge / tallest, lw=0.9, color="0.15")
+    for at, names in ((left, list(items)), (right, [""] * len(items))):
+        at.set_yticks(range(len(items)), names)
+        at.set_ylim(len(items) - 0.9, -ROW - 0.1)
+        at.grid(False, axis="y")
+    left.set(xlabel="overlap $q$")
+    right.set(xlabel="(overlap $-$ mean) / sd")
+    return figure
 
 
 def stopping(axes_row: Sequence[Axes], epochs: ArrayLike, pairs: Pairs, counts: ArrayLike) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import platform
 import subprocess
@@ -50,7 +51,7 @@ def module_closure(start: Iterable[str] | str, *, library: Path = LIBRARY) -> di
         Module name -> source file, sorted by name; the ``__init__`` of every package on the way
         is included.
     """
-    names = list(_imports(ast.parse(start), "") if isinstance(start, str) else start)
+    names = list(_imports(start, "") if isinstance(start, str) else start)
     found: dict[str, Path] = {}
     while names:
         name = names.pop()
@@ -63,7 +64,7 @@ def module_closure(start: Iterable[str] | str, *, library: Path = LIBRARY) -> di
             continue
         found[name] = path
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        names.extend(_imports(ast.parse(_source_bytes(path)), package))
+        names.extend(_imports(_source_bytes(path), package))
     return dict(sorted(found.items()))
 
 
@@ -77,19 +78,35 @@ def _source(name: str, library: Path) -> Path | None:
     return None
 
 
-def _imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Names of modules that a syntax tree imports; `package` resolves relative ones."""
-    for node in ast.walk(tree):
+@functools.cache
+def _imports(source: str | bytes, package: str) -> tuple[str, ...]:
+    """Names of modules that some source imports; `package` resolves relative ones.
+
+    Every key of a stored result asks for them again, so that they are kept by the source itself.
+    """
+    names: list[str] = []
+    for node in _statements(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parents = package.split(".")
                 above = parents[: len(parents) - node.level + 1]
                 base = ".".join([*above, base] if base else above)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            names.append(base)
+            names.extend(f"{base}.{alias.name}" for alias in node.names)
+    return tuple(names)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Go through the statements of a syntax tree, those of every block inside others included."""
+    for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+        inside = getattr(node, block, None)
+        # A conditional expression and a lambda have a body too, which is no list and holds no statement.
+        for one in inside if isinstance(inside, list) else ():
+            yield one
+            yield from _statements(one)
 
 
 def library_hash(modules: Iterable[str], *, library: Path = LIBRARY) -> str:

@@ -21,6 +21,7 @@ A term ``product a_i a_j`` with ``product = 1 / overlap`` turns the sum of two e
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -339,11 +340,14 @@ def _spectrum(residual: Floats) -> Floats:
     return np.asarray(np.linalg.eigvalsh(basis.T @ residual @ basis), np.float64)
 
 
+@functools.lru_cache(maxsize=8)
 def _contrasts(replicas: int) -> Floats:
-    """Orthonormal vectors that sum to zero, ``(R, R - 1)``."""
+    """Orthonormal vectors that sum to zero, ``(R, R - 1)``; not to be written to."""
     whole = np.eye(replicas)
     whole[:, 0] = 1
-    return np.linalg.qr(whole)[0][:, 1:]
+    basis = np.linalg.qr(whole)[0][:, 1:]
+    basis.flags.writeable = False
+    return basis
 
 
 def _rotated(spectrum: Floats, rng: np.random.Generator) -> Floats:

@@ -379,15 +379,22 @@ def _split(places: Floats, merges: Floats) -> float:
         Linkage ``(R - 1, 4)``.
     """
     states = len(places)
+    pairs, sizes = merges[:, :2].astype(int).tolist(), [1] * states + merges[:, 3].astype(int).tolist()
     members = [[i] for i in range(states)]
-    for a, b in merges[:, :2].astype(int):
+    for a, b in pairs:
         members.append(members[a] + members[b])
-    largest = 0.0
-    for a, b in merges[:-MOST:-1, :2].astype(int):
-        one, other = places[members[a]], places[members[b]]
-        if min(len(one), len(other)) >= SMALL:
-            along = np.concatenate([one, other]) @ (one.mean(0) - other.mean(0))
-            largest = max(largest, diptest.dipstat(along) * np.sqrt(len(along)))
+    # In the order of the leaves the states of every branch stand side by side.
+    leaves = places[members[-1]]
+    first, largest = {2 * states - 2: 0}, 0.0
+    for node in range(2 * states - 2, max(2 * states - 1 - MOST, states - 1), -1):
+        a, b = pairs[node - states]
+        start, n = first[node], sizes[node]
+        middle = start + sizes[a]
+        first[a], first[b] = start, middle
+        if min(sizes[a], sizes[b]) >= SMALL:
+            one, other = leaves[start:middle], leaves[middle : start + n]
+            along = leaves[start : start + n] @ (one.sum(0) / sizes[a] - other.sum(0) / sizes[b])
+            largest = max(largest, diptest.dipstat(along) * np.sqrt(n))
     return largest
 
 
