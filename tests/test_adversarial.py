@@ -93,6 +93,14 @@ def test_networks_fit_labels_of_their_own(few):
     last = made.history.train_accuracy[run - 1, np.arange(4)]
     assert (last >= 0.99).all()
     assert np.isnan(made.history.test_loss).all()
+    for r in range(4):
+        with pytest.warns(UnfittedWarning):
+            before = adversarial_start(
+                model, few, replicas=4, epochs=int(run[r]) - 1, target_accuracy=1.0, seed=1, **SGD
+            )
+        assert before.history.epochs_run[r] == run[r] - 1
+        assert np.array_equal(before.history.train_loss[:, r], made.history.train_loss[: run[r] - 1, r])
+        assert min(before.history.train_accuracy[-1, r], label_accuracy(before, few, seed=1)[r]) < 0.99
 
 
 def test_replicas_do_not_depend_on_the_others(few):

@@ -269,11 +269,12 @@ def test_memory_that_runs_out_before_the_first_epoch_splits_no_group(few, monkey
     assert sizes == [6, 2, 4]
 
 
-def test_one_diverging_copy_stops_its_group_alone(few):
+@pytest.mark.parametrize("gamma", [0.0, 0.1])
+def test_one_diverging_copy_stops_its_group_alone(few, gamma):
     model = mlp([64, 16, 10])
     start = train(model, few, replicas=6, epochs=1)
     start.params["layer1.weight"][4, 0, 0] = torch.nan
-    options = {"epochs": 3, "batch_size": 64, "gamma": 0.1}
+    options = {"epochs": 3, "batch_size": 64, "gamma": gamma}
     with pytest.warns(DivergenceWarning, match=r"3 of 6 replicas diverged .*: 3, 4, 5"):
         made = train_replicated(model, few, start=start, replicas=2, copies=3, **options)
     assert made.history.diverged.tolist() == [False] * 3 + [True] * 3
@@ -386,12 +387,15 @@ def test_regression_and_frozen_parameters():
 
 
 def test_centre_of_groups():
-    model = mlp([2, 3, 2])
     networks = Ensemble.from_modules([mlp([2, 3, 2]) for _ in range(6)])
     pairs, triples = centre_of(networks, 2), centre_of(networks, 3)
     assert torch.allclose(pairs.flat()[1], networks.flat()[2:4].mean(0))
     assert torch.allclose(triples.flat()[1], networks.flat()[3:].mean(0))
-    assert model.layer1.weight.shape == pairs.params["layer1.weight"].shape[1:]
+    before = networks.flat().clone()
+    assert torch.equal(centre_of(networks, 1).flat(), before)
+    assert torch.equal(networks.flat(), before)
+    with pytest.raises(ValueError, match="6 networks are no groups of 4"):
+        centre_of(networks, 4)
 
 
 def test_results_are_kept_on_disk(few, tmp_path, monkeypatch):

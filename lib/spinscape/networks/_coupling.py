@@ -62,8 +62,16 @@ def centre_of(copies: Ensemble, count: int) -> Ensemble:
     Returns
     -------
     Ensemble
-        R networks. Buffers are averaged too; counts are those of the first copy.
+        R networks. Buffers are averaged too, which is not what a batch norm would measure; counts are those
+        of the first copy.
+
+    Raises
+    ------
+    ValueError
+        If the networks are no multiple of `count`.
     """
+    if count < 1 or copies.replicas % count:
+        raise ValueError(f"{copies.replicas} networks are no groups of {count}")
 
     def mean(value: Tensor) -> Tensor:
         groups = value.detach().unflatten(0, (-1, count))
@@ -91,10 +99,10 @@ def squared_distance(copies: Ensemble, centre: Ensemble) -> np.ndarray:
 
 def _mean(groups: Tensor) -> Tensor:
     """Return the mean of ``(G, y, ...)`` over copies, ``(G, 1, ...)``, of the same bits for every G."""
-    total = groups[:, :1]
+    total = groups[:, :1].clone()
     for copy in range(1, groups.shape[1]):
-        total = total + groups[:, copy : copy + 1]
-    return total / groups.shape[1]
+        total += groups[:, copy : copy + 1]
+    return total.div_(groups.shape[1])
 
 
 class Coupling:
@@ -149,7 +157,7 @@ class Coupling:
         if not wanted.any():
             return None
         one = next(iter(group.params.values()))
-        strength = torch.from_numpy(self.interval * wanted).to(one.device, one.dtype)
+        strength = torch.from_numpy(self.interval * wanted).to(one.dtype).to(one.device)
         before = epoch * -(-len(self.train[0]) // group.plan.batch_size)
 
         def pull(step: int, params: list[Tensor], slopes: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -165,7 +173,7 @@ class Coupling:
         # One operation after the other: a fused one would round what does not fill a vector in another way.
         apart = groups - _mean(groups)
         apart *= strength.view(-1, *[1] * (apart.ndim - 1))
-        return slope + apart.flatten(0, 1)
+        return apart.flatten(0, 1).add_(slope)
 
     def record(self, epoch: int, replicas: np.ndarray, now: Ensemble) -> None:
         """Record what the epoch has come to; `epoch` is from 1, `now` has the copies' history."""
@@ -188,7 +196,7 @@ class Coupling:
         """Choose strengths at which coupling and loss weigh the same."""
         middle = centre_of(now, self.copies)
         distance = squared_distance(now, middle)
-        rounding = (8 * torch.finfo(now.dtype).eps * middle.norms.cpu().numpy()) ** 2
+        rounding = (8 * torch.finfo(now.dtype).eps * middle.to("cpu").norms.numpy()) ** 2
         one_point = distance <= rounding
         if one_point.any():
             raise ValueError(

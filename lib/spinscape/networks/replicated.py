@@ -138,8 +138,8 @@ def train_replicated(
     interval
         Steps K from one pull to the next, which is K times as strong; counted through all epochs.
     optimiser, learning_rate, momentum, nesterov, weight_decay, annealing
-        As in `train`, for each copy. The coupling is part of the slope that the optimiser is given. The limit
-        of stability is known for ``"sgd"`` alone; for others nothing is enforced.
+        As in `train`, for each copy. The coupling is part of the slope that the optimiser is given. Momentum
+        and the limit of stability belong to ``"sgd"``; for others they are ignored and nothing is enforced.
     batch_size, epochs, loss, initialisation, seed, device, dtype, evaluate_test
         As in `train`.
     chunk
