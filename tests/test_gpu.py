@@ -63,6 +63,21 @@ def test_probes_agree(both, data) -> None:
     )
 
 
+def test_binary_networks_and_paths_of_flips_agree() -> None:
+    data = datasets.load("digits").standardised().shortened(256)
+    model = mlp([64, 16, 10], bias=False, activation="tanh")
+    trained = train_binary(model, data, replicas=2, epochs=2, device="cuda", evaluate_test=False)
+    assert is_binary(trained)
+    assert trained.device.type == "cuda"
+    here = random_binary(model, replicas=4).to(torch.float64)
+    there = here.to("cuda")
+    x, y = data.x_train.double(), data.y_train
+    one, other = (compare_flips(e[:2], e[2:], x, y, points=5, trials=1, turns=5) for e in (here, there))
+    for name in ("before", "after"):
+        np.testing.assert_allclose(getattr(one, name).loss, getattr(other, name).loss, rtol=1e-8)
+        np.testing.assert_array_equal(getattr(one, name).differing, getattr(other, name).differing)
+
+
 def test_swapped_copies_agree(both, data) -> None:
     x, y = data[0].double(), data[1]
     for lines in (swap_lines, deep_swap_lines):
@@ -144,18 +159,3 @@ def test_matching_agrees() -> None:
     assert match(there[0], planted).objective == pytest.approx(float(there.norms[0]) ** 2)
     one, other = (recovery(e, noise=[0, 1], trials=3) for e in (here, there))
     assert (one.exact == other.exact).all()
-
-
-def test_binary_networks_and_paths_of_flips_agree() -> None:
-    data = datasets.load("digits").standardised().shortened(256)
-    model = mlp([64, 16, 10], bias=False, activation="tanh")
-    trained = train_binary(model, data, replicas=2, epochs=2, device="cuda", evaluate_test=False)
-    assert is_binary(trained)
-    assert trained.device.type == "cuda"
-    here = random_binary(model, replicas=4).to(torch.float64)
-    there = here.to("cuda")
-    x, y = data.x_train.double(), data.y_train
-    one, other = (compare_flips(e[:2], e[2:], x, y, points=5, trials=1, turns=5) for e in (here, there))
-    for name in ("before", "after"):
-        np.testing.assert_allclose(getattr(one, name).loss, getattr(other, name).loss, rtol=1e-8)
-        np.testing.assert_array_equal(getattr(one, name).differing, getattr(other, name).differing)
