@@ -53,6 +53,13 @@ def test_the_model_is_left_as_it_is():
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_networks_without_numbers():
+    with torch.device("meta"):
+        large = mlp([20_000, 30_000, 40_000])
+    expected = 4 * 20_000 * 30_000 + 6 * 30_000 * 40_000
+    assert training_flops(large, (20_000,), 1, 1) == expected
+
+
 def test_hours():
     assert hours(7.2e15, 1e12) == pytest.approx(2.0)
 

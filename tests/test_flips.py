@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,6 @@ import torch
 
 from spinscape.companion import memo
 from spinscape.landscape.functions import function_change
-from spinscape.landscape.paths import flips as module
 from spinscape.landscape.paths._flip_orders import ORDERS, Drawing, greedy_ranks, ranked, ranks
 from spinscape.landscape.paths.flips import compare_flips, flips, hamming, matched_signs
 from spinscape.landscape.symmetry import flip_signs, permute, random_permutations, random_signs
@@ -155,7 +155,7 @@ def test_results_do_not_depend_on_what_runs_beside_or_on_blocks(monkeypatch):
     np.testing.assert_array_equal(whole.loss[:1], one.loss)
     few = flips(a, b, X, Y, points=5, trials=1, orders=["unit"])
     np.testing.assert_array_equal(whole.loss[:, [ORDERS.index("unit")], :1], few.loss)
-    monkeypatch.setattr(module, "BLOCK", 1)
+    monkeypatch.setattr(sys.modules[flips.__module__], "BLOCK", 1)
     np.testing.assert_array_equal(flips(a, b, X, Y, points=5, trials=2).loss, whole.loss)
     other = flips(a, b, X, Y, points=5, trials=2, seed=1)
     assert not np.array_equal(other.loss, whole.loss)
@@ -242,6 +242,7 @@ def test_what_is_refused():
         ({"points": 1}, "points"),
         ({"trials": 0}, "trials"),
         ({"batch": 0}, "batch"),
+        ({"turns": 0}, "turns"),
         ({"seed": -1}, "seed"),
     ):
         with pytest.raises(ValueError, match=match):

@@ -17,6 +17,7 @@ from spinscape.landscape.path_activity import path_activity
 from spinscape.landscape.path_usage import path_usage
 from spinscape.landscape.paths import band, bend, merge, reset_statistics, to_one_reference
 from spinscape.landscape.paths import relax as relax_bands
+from spinscape.landscape.paths.flips import compare_flips
 from spinscape.landscape.pruning import prune
 from spinscape.landscape.reordering import compare
 from spinscape.landscape.surfaces import surfaces
@@ -32,6 +33,7 @@ from spinscape.landscape.symmetry import (
 )
 from spinscape.landscape.walks import random_walks
 from spinscape.networks import datasets
+from spinscape.networks.binary import is_binary, random_binary, train_binary
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
 from spinscape.networks.models import mlp
@@ -61,6 +63,21 @@ def test_probes_agree(both, data) -> None:
     np.testing.assert_allclose(
         walks[0].loss["a"]["cross_entropy"], walks[1].loss["a"]["cross_entropy"], rtol=1e-8
     )
+
+
+def test_binary_networks_and_paths_of_flips_agree() -> None:
+    data = datasets.load("digits").standardised().shortened(256)
+    model = mlp([64, 16, 10], bias=False, activation="tanh")
+    trained = train_binary(model, data, replicas=2, epochs=2, device="cuda", evaluate_test=False)
+    assert is_binary(trained)
+    assert trained.device.type == "cuda"
+    here = random_binary(model, replicas=4).to(torch.float64)
+    there = here.to("cuda")
+    x, y = data.x_train.double(), data.y_train
+    one, other = (compare_flips(e[:2], e[2:], x, y, points=5, trials=1, turns=5) for e in (here, there))
+    for name in ("before", "after"):
+        np.testing.assert_allclose(getattr(one, name).loss, getattr(other, name).loss, rtol=1e-8)
+        np.testing.assert_array_equal(getattr(one, name).differing, getattr(other, name).differing)
 
 
 def test_swapped_copies_agree(both, data) -> None:

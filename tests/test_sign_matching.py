@@ -11,11 +11,11 @@ from spinscape.landscape.symmetry import (
     flip_signs,
     inner_product,
     match,
+    match_signs,
     permute,
     random_permutations,
     random_signs,
 )
-from spinscape.landscape.symmetry.signs import match_signs
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.models import mlp
 

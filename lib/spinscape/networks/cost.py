@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from spinscape.networks.convolutional import check_counts
+from spinscape.networks.forward import training_mode
 
 
 def training_flops(model: nn.Module, shape: Sequence[int], samples: int, epochs: int) -> float:
@@ -23,7 +24,8 @@ def training_flops(model: nn.Module, shape: Sequence[int], samples: int, epochs:
     Parameters
     ----------
     model
-        Any network; nothing of it is computed or allocated.
+        Any network; nothing of it is computed or copied. What does not fit in memory can be built under
+        ``torch.device("meta")``.
     shape
         Of one input, such as ``(3, 32, 32)``.
     samples
@@ -53,12 +55,13 @@ def training_flops(model: nn.Module, shape: Sequence[int], samples: int, epochs:
     check_counts(samples=samples, epochs=epochs)
     for size in shape:
         check_counts(shape=size)
-    copy = deepcopy(model).to("meta").train()
-    # Two samples, as batch norms refuse a single one.
-    x = torch.empty(2, *shape, device="meta")
+    # Shapes without numbers; two samples, as batch norms refuse a single one.
+    tensors = {n: torch.empty_like(p, device="meta", requires_grad=True) for n, p in model.named_parameters()}
+    tensors |= {n: torch.empty_like(value, device="meta") for n, value in model.named_buffers()}
+    x = torch.empty(2, *shape, dtype=next(model.parameters()).dtype, device="meta")
     counter = FlopCounterMode(display=False)
-    with counter:
-        copy(x).sum().backward()
+    with training_mode(model, True), counter:
+        functional_call(model, tensors, (x,)).sum().backward()
     return counter.get_total_flops() / 2 * samples * epochs
 
 

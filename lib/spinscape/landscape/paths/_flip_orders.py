@@ -60,7 +60,8 @@ def ranks(a: Ensemble, b: Ensemble, x: Tensor, y: Tensor, drawing: Drawing, pair
             source = generator(drawing.seed, FLIPS, pair, trial, ORDERS.index(name))
             if group is None:
                 rows = torch.randperm(len(x), generator=source)[: drawing.batch].to(x.device)
-                found[o, trial] = greedy_ranks(a, b, x[rows], y[rows], turns=drawing.turns, loss=drawing.loss)
+                greedy = greedy_ranks(a, b, x[rows], y[rows], turns=drawing.turns, loss=drawing.loss)
+                found[o, trial] = greedy.cpu()
                 continue
             keys = torch.rand(len(different), generator=source, dtype=torch.float64)
             if name == "unit":

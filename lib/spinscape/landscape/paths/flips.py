@@ -108,6 +108,7 @@ def flips(
     points: int = 25,
     orders: Sequence[str] = ORDERS,
     trials: int = 3,
+    turns: int = 100,
     batch: int = 512,
     loss: str | PerSample = "cross_entropy",
     seed: int = 0,
@@ -126,10 +127,14 @@ def flips(
         Some of `ORDERS`: ``"random"``; ``"forward"`` and ``"backward"``, layer after layer from the inputs
         or from the outputs; ``"unit"``, hidden unit after hidden unit, the weights that write it and, in the
         last layer, those that read it; within a layer or unit the order is random. ``"greedy"`` builds the
-        path from both ends, a share of the signs at a time: of those left it takes the ones whose flips
-        lower the loss of the network reached most, or raise it least, to first order.
+        path from both ends: of the signs that are left it takes those whose flips lower the loss of the
+        network reached most, or raise it least, to first order.
     trials
         Random orders T of each kind; those of trial t of pair p depend on the seed, p and t only.
+    turns
+        Shares of the signs that the greedy order takes one after the other, each by a gradient of its own.
+        What is true to first order for one flip is not for many at once: with too few turns the greedy path
+        is higher than a random one.
     batch
         Samples that the greedy order takes its gradients of, drawn anew for each trial.
     loss
@@ -163,7 +168,7 @@ def flips(
     (2, 2, 3, 25)
     """
     points, trials = at_least("points", points, 2), at_least("trials", trials, 1)
-    batch = at_least("batch", batch, 1)
+    turns, batch = at_least("turns", turns, 1), at_least("batch", batch, 1)
     _check_orders(orders)
     _check_networks(a, b)
     x, y = check_samples(a, x, y, loss)
@@ -175,16 +180,16 @@ def flips(
     t = np.linspace(0, 1, points)
     shape = (a.replicas, len(orders), trials, points)
     found = {"loss": np.empty(shape), "error": np.empty(shape)}
-    drawing = Drawing(tuple(orders), trials, points - 1, batch, loss, seed)
-    with progress.bar("flipping signs", int(np.prod(shape[:-1]))) as bar:
+    drawing = Drawing(tuple(orders), trials, turns, batch, loss, seed)
+    with progress.bar("flipping signs", int(np.prod(shape))) as bar:
         for p in range(a.replicas):
             places = ranks(a[p], b[p], x, y, drawing, p)
             counts = torch.from_numpy(np.rint(t * int(different[p].sum())).astype(np.int64)).to(left.device)
+            own = {name: values[p].reshape(-1) for name, values in found.items()}
             for which, part in _points(places, counts, left[p], right[p]):
                 result = evaluate(a.unflatten(part), x, y, loss=loss)
-                for values, new in ((found["loss"], result.loss), (found["error"], 1 - result.accuracy)):
-                    values[p].reshape(-1, points)[which] = np.asarray(new).reshape(-1, points)
-                bar.update(which.stop - which.start)
+                own["loss"][which], own["error"][which] = result.loss, 1 - result.accuracy
+                bar.update(len(part))
     widths = [value[0].numel() for value in a.params.values()]
     per_layer = torch.stack([part.sum(1) for part in different.split(widths, 1)], 1).cpu().numpy()
     return Flips(
@@ -260,12 +265,12 @@ def matched_signs(a: Ensemble, b: Ensemble, *, flip_units: bool = True) -> tuple
 
 
 def _points(places: Tensor, counts: Tensor, left: Tensor, right: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield weights ``(M * K, n)`` of all points of some paths, and which paths they are."""
-    size = max(1, BLOCK // (len(counts) * len(left)))
-    for start in range(0, len(places), size):
-        part = places[start : start + size, None]
-        points = torch.where(part < counts[:, None], right, left)
-        yield slice(start, start + len(part)), points.flatten(0, 1)
+    """Yield weights ``(B, n)`` of the points of all paths, path by path, in blocks, and which they are."""
+    total, size = len(places) * len(counts), max(1, BLOCK // len(left))
+    for start in range(0, total, size):
+        which = torch.arange(start, min(start + size, total), device=left.device)
+        flipped = places[which // len(counts)] < counts[which % len(counts), None]
+        yield slice(start, start + len(which)), torch.where(flipped, right, left)
 
 
 def _check_orders(orders: Sequence[str]) -> None:

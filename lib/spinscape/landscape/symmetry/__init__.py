@@ -33,6 +33,7 @@ from spinscape.landscape.symmetry.scaling import (
     random_signs,
     rescale,
 )
+from spinscape.landscape.symmetry.signs import SignMatching, match_signs
 from spinscape.landscape.symmetry.swaps import Swapped, random_swaps, swap
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "NormalForm",
     "Permutations",
     "Recovery",
+    "SignMatching",
     "Swapped",
     "align",
     "barycentre",
@@ -57,6 +59,7 @@ __all__ = [
     "inverse",
     "log10_order",
     "match",
+    "match_signs",
     "normalize",
     "order",
     "permute",

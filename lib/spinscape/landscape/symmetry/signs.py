@@ -119,9 +119,9 @@ def _look(
 ) -> tuple[Orders, Signs, float, float, int]:
     """Return orders, signs, inner products after and before, and passes of one pair."""
     plain = Pair(a, b, description)
-    device = next(iter(b.values())).device
+    like = next(iter(b.values()))
     orders = plain.identity()
-    signs: Signs = {u.name: torch.ones(u.size, dtype=torch.float64, device=device) for u in plain.units}
+    signs: Signs = {units.name: like.new_ones(units.size) for units in plain.units}
     before = value = plain.objective(orders)
     if len(plain.units) > 1:
         # Set by set in forward order, by the cosines of incoming vectors.
@@ -140,8 +140,7 @@ def _look(
             pair = Pair(_flipped(a, description, signs, units.name), b, description)
             _choose(pair.gains(units, orders), units.name, units.kind in SIGNED, *tried)
             new = Pair(_flipped(a, description, tried[1]), b, description).objective(tried[0])
-            eps = torch.finfo(next(iter(b.values())).dtype).eps
-            if new - value > ROUNDING * eps * max(abs(new), abs(value)):
+            if new - value > ROUNDING * torch.finfo(like.dtype).eps * max(abs(new), abs(value)):
                 (orders, signs), value, changed = tried, new, True
     return orders, signs, value, before, sweeps
 
@@ -161,5 +160,5 @@ def _flipped(
     params = {name: value[None] for name, value in a.items()}
     for units in description.units:
         if units.name != but and bool((signs[units.name] < 0).any()):
-            scale(params, units, signs[units.name][None].to(next(iter(a.values())).dtype))
+            scale(params, units, signs[units.name][None])
     return {name: value[0] for name, value in params.items()}
