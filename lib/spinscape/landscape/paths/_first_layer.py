@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from spinscape.landscape.paths.combination import FEW, Path
 from spinscape.networks import products
-from spinscape.networks.chain import ONEDNN_PRODUCTS, Scores, is_chain, layers, outputs
+from spinscape.networks.chain import Scores, is_chain, layers, outputs
 from spinscape.networks.device import FREE_SHARE
 from spinscape.networks.forward import ROWS, is_stackable, stacked_forward
 from spinscape.networks.losses import PerSample
@@ -30,8 +30,8 @@ from spinscape.networks.mixture import Named, cut
 
 Tensors = dict[str, Tensor]
 
-SAMPLES, MANY_SAMPLES = 768, 1536
-"""Samples that go through together on a CPU, at most: sums like few, large products by oneDNN many."""
+SAMPLES = 1536
+"""Samples that go through together on a CPU, at most; large products by oneDNN gain from many."""
 
 GPU_SAMPLES = 2**14
 
@@ -89,7 +89,10 @@ def _by_unit(path: Path, name: str) -> bool:
     if any(c.shape[-1] != 1 for c in weights):
         return False
     biases = path.coefficients.get(f"{name}.bias", ())
-    return all(torch.equal(w[..., 0], b) for w, b in zip(weights, biases, strict=False))
+    return all(
+        (w.data_ptr() == b.data_ptr() and w.shape[:-1] == b.shape) or torch.equal(w[..., 0], b)
+        for w, b in zip(weights, biases, strict=False)
+    )
 
 
 def _reader(after: list[Named]) -> str | None:
@@ -142,17 +145,9 @@ class Evaluator:
         first = path.bases[0]
         own = {f"{parts.name}.weight", f"{parts.name}.bias"}
         self.others = [name for name in (*first.params, *first.buffers) if name not in own]
-        blocks = -(-len(x) // self._samples())
+        blocks = -(-len(x) // (SAMPLES if self.cpu else GPU_SAMPLES))
         self.block = -(-len(x) // (blocks * ROWS)) * ROWS
         self.runs = list(_runs(path))
-
-    def _samples(self) -> int:
-        if not self.cpu:
-            return GPU_SAMPLES
-        first = self.path.bases[0]
-        matrices = [first.params[name][0] for name in self.others if name in first.params]
-        large = max((m.numel() for m in matrices if m.ndim > 1), default=0)
-        return MANY_SAMPLES if large * MANY_SAMPLES >= ONEDNN_PRODUCTS else SAMPLES
 
     @torch.no_grad()
     def __call__(self, pair: int) -> tuple[Tensor, Tensor]:
@@ -192,9 +187,9 @@ class Evaluator:
         return torch.stack([values[0], *[v - values[0] if self.affine else v for v in values[1:]]])
 
     def _divided(self) -> tuple[Tensor, Tensor | None, bool]:
-        """Return coefficients of units, ``(bases, P or 1, K, F or 1)``, what they were divided by, if anything.
+        """Return coefficients of units, ``(bases, P or 1, K, F or 1)``, and what they were divided by, if so.
 
-        And whether the first counts as 1 and the others belong to differences.
+        And whether the first counts as 1, and the others belong to differences from the first base.
         """
         count = len(self.path.t)
         own = [c[..., 0] for c in self.path.coefficients[f"{self.parts.name}.weight"]]

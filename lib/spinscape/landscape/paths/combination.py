@@ -139,11 +139,13 @@ class Path:
 
     @cached_property
     def _cancelling(self) -> frozenset[str]:
-        """Names of parameters whose terms may be much larger than their sum."""
+        """Names of parameters with numbers per unit whose terms may be much larger than their sum."""
         seen: dict[tuple[int, int], bool] = {}
         found = set()
         for name, factors in self.coefficients.items():
             for c in factors:
+                if c.shape[2:].numel() == 1:
+                    continue
                 key = c.data_ptr(), c.numel()
                 if key not in seen:
                     seen[key] = bool((c.abs() > LARGE).any())
