@@ -292,6 +292,63 @@ def test_stacked_gradients_are_those_of_the_module(widths, batch):
             assert torch.allclose(params[name].grad[r], value.grad, atol=1e-12)
 
 
+@pytest.fixture(scope="module")
+def large():
+    """Two networks and batches whose first products are large enough for oneDNN in training."""
+    torch.manual_seed(0)
+    many = ensemble_of(lambda: mlp([784, 128, 10], activation="softplus"), 2)
+    x = torch.rand(2, 64, 784)
+    weight = many.params["layer1.weight"]
+    assert forward.products.worth(weight, x.mT)
+    return many, x
+
+
+def loss_of(large, kind=torch.float32):
+    """Return the loss as a function of the first layer's weights, and these."""
+    many, x = large
+    rest = {name: value.to(kind) for name, value in many.params.items()}
+
+    def loss(weight):
+        return stacked_forward(many.model, rest | {"layer1.weight": weight}, x.to(kind)).square().mean()
+
+    return loss, rest["layer1.weight"]
+
+
+def test_large_networks_can_be_differentiated_by_torch_func(large):
+    loss, weight = loss_of(large)
+    exact, double = loss_of(large, torch.float64)
+    step = torch.randn_like(weight)
+    slope = torch.func.grad(loss)(weight)
+    own = double.clone().requires_grad_()
+    (right,) = torch.autograd.grad(exact(own), own)
+    assert right.abs().max() > 0
+    assert torch.allclose(slope.double(), right, atol=1e-6 * float(right.abs().max()))
+    value, change = torch.func.jvp(loss, (weight,), (step,))
+    assert float(value) == pytest.approx(float(exact(double)), rel=1e-5)
+    assert float(change) == pytest.approx(float((right * step).sum()), rel=1e-3)
+    _, curved = torch.func.jvp(torch.func.grad(loss), (weight,), (step,))
+    _, again = torch.func.jvp(torch.func.grad(exact), (double,), (step.double(),))
+    assert torch.allclose(curved.double(), again, atol=1e-5 * float(again.abs().max()))
+
+
+def test_large_networks_can_be_batched_by_torch_func(large):
+    many, x = large
+    inputs = torch.stack([x, 2 * x, x - 1])
+    found = torch.func.vmap(lambda rows: stacked_forward(many.model, many.params, rows))(inputs)
+    for one, rows in zip(found, inputs, strict=True):
+        assert torch.allclose(one, stacked_forward(many.model, many.params, rows), atol=1e-5)
+
+
+def test_only_training_multiplies_by_another_library(large, monkeypatch):
+    many, x = large
+    calls, product = [], forward.products.product
+    monkeypatch.setattr(forward.products, "product", lambda *pair: calls.append(1) or product(*pair))
+    still = stacked_forward(many.model, many.params, x)
+    assert not calls
+    assert torch.allclose(stacked_forward(many.model, many.params, x, training=True), still, atol=1e-5)
+    assert calls
+
+
 def test_indexing_concatenating_and_flattening():
     many = ensemble_of(warmed_norm, 5)
     assert len(many) == many.replicas == 5

@@ -369,6 +369,32 @@ def test_frozen_parameters_stay(few):
     assert not torch.equal(made.params["layer1.bias"][1], start["layer1.bias"])
 
 
+class Scaled(nn.Module):
+    """A linear model whose outputs are multiplied by one number, a parameter without an axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def reset_parameters(self):
+        nn.init.constant_(self.scale, 2.0)
+
+    def forward(self, x):
+        return self.scale * self.layer(x)
+
+
+@pytest.mark.parametrize("rule", OPTIMISERS)
+def test_a_parameter_without_an_axis_is_trained(few, rule):
+    made = train(Scaled(), few, replicas=3, batch_size=64, epochs=3, **OPTIMISERS[rule])
+    assert made.params["scale"].shape == (3,)
+    assert (made.params["scale"] != 2).all()
+    assert (made.history.train_loss[-1] < made.history.train_loss[0]).all()
+    assert not made.history.diverged.any()
+    assert made.flat().shape == (3, 651)
+    assert torch.allclose(made.flat().double().norm(dim=1), made.norms)
+
+
 def test_callback_sees_every_epoch(few):
     seen = []
     train(

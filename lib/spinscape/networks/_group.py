@@ -284,7 +284,7 @@ class Group:
 
     def finite(self) -> Tensor:
         """Tell which replicas have only finite parameters, bool ``(R,)``."""
-        checks = [value.flatten(1).isfinite().all(1) for value in self.detached().values()]
+        checks = [value.reshape(len(value), -1).isfinite().all(1) for value in self.detached().values()]
         return torch.stack(checks).all(0)
 
 

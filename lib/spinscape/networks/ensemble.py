@@ -187,7 +187,7 @@ class Ensemble:
 
     def flat(self) -> Tensor:
         """Return all parameters of a replica as one row, ``(R, P)``, in the order of ``params``."""
-        return torch.cat([value.flatten(1) for value in self.params.values()], dim=1)
+        return torch.cat([value.reshape(len(value), -1) for value in self.params.values()], dim=1)
 
     def unflatten(self, rows: Tensor) -> Ensemble:
         """Return an ensemble whose parameters are the given rows.
@@ -215,7 +215,7 @@ class Ensemble:
     @property
     def norms(self) -> Tensor:
         """Euclidean norm of all parameters of each replica, float64 ``(R,)``."""
-        squares = [value.flatten(1).double().square().sum(1) for value in self.params.values()]
+        squares = [value.reshape(len(value), -1).double().square().sum(1) for value in self.params.values()]
         return torch.stack(squares).sum(0).sqrt()
 
     def save(self, path: str | Path) -> None:

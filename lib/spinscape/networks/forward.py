@@ -7,7 +7,8 @@ replicas or by a timing, so that a replica's bits depend on nothing but itself:
     A plain ``nn.Sequential`` of linear layers, elementwise activations and batch norms, with or without
     shortcuts (`models.Residual`), runs as batched matrix products with features first,
     ``(R, features, B)``. On a CPU the matrices are padded to whole cache lines, because the BLAS kernels
-    round differently for differently aligned matrices; large ones are multiplied by oneDNN (`products`).
+    round differently for differently aligned matrices; in training large ones are multiplied by oneDNN
+    (`products`).
 ``vmap``
     Any other model, through ``torch.func.vmap`` of ``torch.func.functional_call``.
 ``loop``
@@ -117,6 +118,8 @@ def stacked_forward(
         Statistics of batch norms ``(R, ...)`` by name; updated in place in training.
     training
         Whether batch norms use the statistics of the batch, or those in `buffers`.
+        In training large products are made by `products`, whose gradients are those of autograd alone;
+        without it by ``bmm``, and then ``torch.func`` (``grad``, ``jvp``, ``vmap``) works at every size.
 
     Returns
     -------
@@ -148,7 +151,7 @@ def stacked_forward(
         if isinstance(module, nn.Linear):
             _check_features(name, module, features)
             h = before = h if h.shape[1] == features else h[:, :features]
-            h = _linear(params[f"{name}.weight"], params.get(f"{name}.bias"), h, aligned)
+            h = _linear(params[f"{name}.weight"], params.get(f"{name}.bias"), h, aligned, training)
             features = module.out_features
         elif isinstance(module, Mixture):
             h = _mix(params[f"{name}.weight"], x, aligned)
@@ -172,13 +175,13 @@ def _check_features(name: str, module: nn.Linear, features: int) -> None:
         raise ValueError(f"x has {features} features, {name}.weight reads {module.in_features}")
 
 
-def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool) -> Tensor:
+def _linear(weight: Tensor, bias: Tensor | None, h: Tensor, aligned: bool, training: bool) -> Tensor:
     """Return ``weight @ h + bias``, ``(R, m, k)`` by ``(R, k, B)``; zero rows for alignment."""
     rows = -weight.shape[1] % row_step(weight) if aligned else 0
     if rows:
         weight = F.pad(weight, (0, 0, 0, rows))
         bias = None if bias is None else F.pad(bias, (0, rows))
-    if products.worth(weight, h):
+    if training and products.worth(weight, h):
         h = products.product(weight, h)
         return h if bias is None else h + bias[..., None]
     return torch.bmm(weight, h) if bias is None else torch.baddbmm(bias[..., None], weight, h)
