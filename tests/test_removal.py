@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from spinscape.landscape.paths import WAYS, pair_table, peak, removal
+from spinscape.landscape.paths import WAYS, Comparison, pair_table, peak, removal, share_of_pairs
 from spinscape.landscape.symmetry import permute, random_permutations, random_scales, rescale
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
@@ -113,3 +113,17 @@ def test_too_few_widths_or_networks_are_refused():
         peak(_tables([0.1, 0.2]))
     with pytest.raises(ValueError, match="at least 3 networks"):
         peak([np.zeros((2, 2))] * 3)
+
+
+def test_a_share_that_all_pairs_agree_on_has_an_interval():
+    first, second = np.triu_indices(6, 1)
+    one = Comparison(
+        ("raw",), first, second, np.linspace(0, 1, 3), np.zeros((1, 15, 3)), np.zeros((1, 15, 3)), 0
+    )
+    none, every = (share_of_pairs(one, np.full(15, flag)) for flag in (False, True))
+    assert none.value == 0
+    assert every.value == 1
+    assert 0.3 < none.high < 0.7
+    assert 0.3 < every.low < 0.7
+    half = share_of_pairs(one, second % 2 == 0)
+    assert 0 <= half.low < half.value < half.high <= 1

@@ -18,7 +18,7 @@ from spinscape.landscape.paths.repair import (
 from spinscape.landscape.paths.running_statistics import reset_statistics
 from spinscape.landscape.paths.sphere import geodesic
 from spinscape.landscape.paths.triangle import Triangle, triangle
-from spinscape.landscape.paths.widths import Peak, pair_table, peak
+from spinscape.landscape.paths.widths import Peak, pair_table, peak, share_of_pairs
 
 __all__ = [
     "WAYS",
@@ -50,6 +50,7 @@ __all__ = [
     "repair",
     "repair_path",
     "reset_statistics",
+    "share_of_pairs",
     "soup",
     "to_one_reference",
     "triangle",

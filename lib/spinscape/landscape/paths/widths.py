@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spinscape.landscape.paths.common import Comparison
+from spinscape.landscape.power import clopper_pearson
 from spinscape.statistics import Estimate, resampled
 
 Floats = NDArray[np.float64]
@@ -52,6 +54,27 @@ def pair_table(first: ArrayLike, second: ArrayLike, values: ArrayLike) -> Floats
     table = np.full((count, count), np.nan)
     table[i, j] = table[j, i] = np.asarray(values, float)
     return table
+
+
+def share_of_pairs(comparison: Comparison, hits: ArrayLike) -> Estimate:
+    """Return the share of the pairs without the reference of which something is true.
+
+    The interval is the wider one of two: the jackknife over networks, which has no width where all pairs agree,
+    and that of Clopper and Pearson for as many independent trials as there are networks.
+
+    Parameters
+    ----------
+    comparison
+        Lines between pairs.
+    hits
+        Bool for each pair, ``(P,)``.
+    """
+    flags = np.asarray(hits, bool)
+    found = comparison.estimate(flags.astype(float)).clipped(0.0, 1.0)
+    count = int(found.n)
+    low, high = clopper_pearson(round(float(found.value) * count), count)
+    ends = np.minimum(found.low, low), np.maximum(found.high, high)
+    return Estimate(found.value, *ends, found.n, found.level)
 
 
 def peak(tables: Sequence[ArrayLike], *, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Peak:
