@@ -25,6 +25,7 @@ from spinscape.landscape.paths.combination import (
     weights_of,
 )
 from spinscape.landscape.symmetry.scaling import Tensors
+from spinscape.memory import available_bytes
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import Axis, Description, describe
 
@@ -98,6 +99,8 @@ def geodesic(
     ValueError
         If a unit's incoming vector or the last layer has not norm 1 to within `TOLERANCE`; it is named.
         Or if the ensembles do not fit, or `t` is no number of points and no positions.
+    MemoryError
+        If the coefficients do not fit in memory.
 
     Notes
     -----
@@ -114,7 +117,9 @@ def geodesic(
     coefficients = weights_of(a, np.stack([1 - positions, positions]), list(a.params))
     turned: dict[str, tuple[Tensor, ...]] = {}
     third: Tensors = {}
-    for sphere in spheres(a, description):
+    found = spheres(a, description)
+    check_memory(found, a.replicas, len(positions))
+    for sphere in found:
         factors, direction = _arcs(sphere, a, b, along)
         turned |= by_parameter(sphere, a, factors)
         third |= direction
@@ -149,6 +154,24 @@ def spheres(ensemble: Ensemble, description: Description | None = None) -> list[
         )
     outputs = tuple(Axis(name, -1) for name in description.outputs)
     return [*found, Sphere("the last layer", outputs, 1)]
+
+
+def check_memory(found: list[Sphere], pairs: int, points: int) -> None:
+    """Refuse coefficients that do not fit in memory.
+
+    Raises
+    ------
+    MemoryError
+        It tells how many points fit.
+    """
+    # Three bases, and about as much again for what they are computed from, in double precision.
+    each = 8 * 8 * pairs * sum(sphere.size for sphere in found)
+    there = available_bytes(torch.device("cpu"))
+    if each * points > there:
+        raise MemoryError(
+            f"{points} points on {pairs} paths take {each * points / 2**30:.3g} GiB of coefficients, more "
+            f"than there is: at most {int(there / each)} points fit"
+        )
 
 
 def unit_norms(sphere: Sphere, ensemble: Ensemble) -> Tensor:

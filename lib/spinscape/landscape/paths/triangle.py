@@ -16,6 +16,7 @@ from spinscape.landscape.paths.sphere import (
     Sphere,
     angles,
     by_parameter,
+    check_memory,
     combined,
     spheres,
     unit_norms,
@@ -92,6 +93,8 @@ def triangle(
     ValueError
         If an argument is out of range, the ensembles do not fit, or for a geodesic map, if networks are not
         in normal form, or the sum vanishes at a point; the unit is named.
+    MemoryError
+        If the coefficients of a geodesic map do not fit in memory.
     """
     if int(grid) != grid or grid < 2:
         raise ValueError(f"grid must be a whole number of at least 2, not {grid}")
@@ -137,6 +140,7 @@ def _on_spheres(
     """Return the points whose units' vectors have norm 1, and the lengths of the three sides."""
     first = networks[0]
     found = spheres(first, description)
+    check_memory(found, first.replicas, len(t))
     on_spheres = {axis.name for sphere in found for axis in sphere.axes}
     elsewhere = [name for name in first.params if name not in on_spheres]
     coefficients = weights_of(first, weights.T, list(first.params))
