@@ -5,6 +5,7 @@ from spinscape.landscape.paths.bend import Bent, bend
 from spinscape.landscape.paths.combination import Path, bezier, broken, linear
 from spinscape.landscape.paths.common import Comparison, to_one_reference
 from spinscape.landscape.paths.elastic_band import Band, NetworkBand, band, relax
+from spinscape.landscape.paths.flips import Compared, Flips, compare_flips, flips, hamming, matched_signs
 from spinscape.landscape.paths.merging import Merged, merge, soup
 from spinscape.landscape.paths.profiles import Profile, profile
 from spinscape.landscape.paths.removal import WAYS, Removal, removal
@@ -25,7 +26,9 @@ __all__ = [
     "Band",
     "Barriers",
     "Bent",
+    "Compared",
     "Comparison",
+    "Flips",
     "Merged",
     "NetworkBand",
     "Path",
@@ -39,8 +42,12 @@ __all__ = [
     "bend",
     "bezier",
     "broken",
+    "compare_flips",
+    "flips",
     "geodesic",
+    "hamming",
     "linear",
+    "matched_signs",
     "merge",
     "pair_table",
     "peak",

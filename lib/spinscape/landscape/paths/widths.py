@@ -59,8 +59,8 @@ def pair_table(first: ArrayLike, second: ArrayLike, values: ArrayLike) -> Floats
 def share_of_pairs(comparison: Comparison, hits: ArrayLike) -> Estimate:
     """Return the share of the pairs without the reference of which something is true.
 
-    The interval is the wider one of two: the jackknife over networks, which has no width where all pairs agree,
-    and that of Clopper and Pearson for as many independent trials as there are networks.
+    The interval is the wider one of two: the jackknife over networks, which has no width where all pairs
+    agree, and that of Clopper and Pearson for as many independent trials as there are networks.
 
     Parameters
     ----------
