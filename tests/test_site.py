@@ -26,6 +26,7 @@ PAGES = [
     "random_walks",
     "permutation_symmetry",
     "rsb_clustering",
+    "mode_connectivity",
     "ledger",
     "status",
     "bibliography",
@@ -36,6 +37,7 @@ CHAPTERS = {
     "random_walks",
     "permutation_symmetry",
     "rsb_clustering",
+    "mode_connectivity",
 }
 OPTIONS = [
     "--no-sandbox",
