@@ -35,7 +35,7 @@ SAMPLES, MANY_SAMPLES = 768, 1536
 
 GPU_SAMPLES = 2**14
 
-CHAIN_BYTES = 2**21
+CHAIN_BYTES = 2**22
 """Layers of the points that go through a chain together on a CPU."""
 
 STACK_BYTES = 8 * 2**20
