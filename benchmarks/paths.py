@@ -37,7 +37,7 @@ from spinscape.networks.models import mlp
 POINTS, TARGET = 25, 5.0
 
 CASES = {
-    "64-64-10": (1437, 60), "64-128-10": (1437, 60), "64-256-10": (1437, 40), "64-64-64-10": (1437, 40),
+    "64-64-10": (1437, 30), "64-128-10": (1437, 30), "64-256-10": (1437, 30), "64-64-64-10": (1437, 20),
     "64-128-128-128-10": (1437, 10), "784-512-10": (10_000, 2), "784-512-512-512-10": (10_000, 1),
     "conv 8-16": (1437, 3),
 }  # fmt: skip
@@ -151,7 +151,7 @@ def main() -> None:
     for case in options.cases:
         for kind in options.kinds:
             for pairs in options.pairs:
-                if pairs > 1 and CASES[case][1] < 40:
+                if pairs > 1 and CASES[case][1] < 30:
                     continue
                 row = measure(case, kind, pairs)
                 rows.append(row)
