@@ -154,9 +154,10 @@ class Scores:
         self.samples, self.classes = len(y), classes
         self.labels = accuracy and not y.is_floating_point()
         self.loss = resolve_loss(loss)
-        indices = y.dtype == torch.int64 and y.ndim == 1
-        indices = indices and int(y.min()) >= 0 and int(y.max()) < classes
-        self.plain = indices and loss == "cross_entropy"
+        self.plain = loss == "cross_entropy" and y.dtype == torch.int64 and y.ndim == 1
+        if self.plain:
+            lowest, highest = y.aminmax()
+            self.plain = int(lowest) >= 0 and int(highest) < classes
 
     def __call__(self, found: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return sums of losses, float64 ``(K,)``, and numbers of right answers, int64 ``(K,)``.
@@ -189,7 +190,7 @@ class Scores:
             rows.index_fill_(1, at, -torch.inf)
             others = logarithms.amax(1)[:, : len(y)]
             hits = (chosen > others).sum(1)
-            if bool((chosen == others).any()):
+            if (chosen == others).any():
                 hits = correct(own.mT, y).sum(1)
         return chosen.sum(1, dtype=torch.float64).neg_(), hits
 

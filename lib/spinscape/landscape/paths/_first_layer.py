@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from spinscape.landscape.paths.combination import FEW, Path
 from spinscape.networks import products
-from spinscape.networks.chain import Scores, is_chain, layers, outputs
+from spinscape.networks.chain import ONEDNN_PRODUCTS, Scores, is_chain, layers, outputs
 from spinscape.networks.device import FREE_SHARE
 from spinscape.networks.forward import ROWS, is_stackable, stacked_forward
 from spinscape.networks.losses import PerSample
@@ -30,12 +30,12 @@ from spinscape.networks.mixture import Named, cut
 
 Tensors = dict[str, Tensor]
 
-SAMPLES = 1536
-"""Samples that go through together on a CPU, at most; large products by oneDNN gain from many."""
+SAMPLES, MANY_SAMPLES = 768, 1536
+"""Samples that go through together on a CPU, at most; products that oneDNN takes over gain from many."""
 
 GPU_SAMPLES = 2**14
 
-CHAIN_BYTES = 2**21
+CHAIN_BYTES = 2**22
 """Layers of the points that go through a chain together on a CPU."""
 
 STACK_BYTES = 8 * 2**20
@@ -145,9 +145,17 @@ class Evaluator:
         first = path.bases[0]
         own = {f"{parts.name}.weight", f"{parts.name}.bias"}
         self.others = [name for name in (*first.params, *first.buffers) if name not in own]
-        blocks = -(-len(x) // (SAMPLES if self.cpu else GPU_SAMPLES))
+        blocks = -(-len(x) // self._samples())
         self.block = -(-len(x) // (blocks * ROWS)) * ROWS
         self.runs = list(_runs(path))
+
+    def _samples(self) -> int:
+        """Return the largest number of samples at once, from the shapes of one network alone."""
+        if not self.cpu:
+            return GPU_SAMPLES
+        matrices = [p[0] for name, p in self.path.bases[0].params.items() if name in self.others]
+        largest = max((matrix.numel() for matrix in matrices if matrix.ndim > 1), default=0)
+        return MANY_SAMPLES if largest * MANY_SAMPLES >= ONEDNN_PRODUCTS else SAMPLES
 
     @torch.no_grad()
     def __call__(self, pair: int) -> tuple[Tensor, Tensor]:
