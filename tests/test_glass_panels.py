@@ -123,10 +123,10 @@ def test_models_and_networks_share_two_axes() -> None:
         "alike": replica_symmetric(20, dimension=400, draws=3),
         "grouped": planted(1, replicas=20, strength=8, dimension=400, branching=(3,), draws=1).overlaps,
     }
-    shapes = {name: overlap_shape(one, draws=5) for name, one in sets.items()}
+    shapes = {name: overlap_shape(one, draws=40) for name, one in sets.items()}
     figure = plot_glasses.overlap_shapes(shapes, colours={"alike": "red", "grouped": "blue"}, single=2)
     left, right = figure.axes
-    assert [text.get_text() for text in left.get_yticklabels()] == ["alike", "grouped"]
+    assert [text.get_text() for text in left.get_yticklabels()] == ["alike (3)", "grouped (1)"]
     assert left.get_ylim()[0] > left.get_ylim()[1]  # the first row on top
     one = shapes["alike"]
     assert len(left.lines) == 2, "single instances only where there are several"

@@ -213,8 +213,9 @@ def overlap_shapes(
     """Draw P(q) of models and networks on common axes, one row each: as it is, and standardised.
 
     Left the mean over instances (filled) and single instances (thin), right the mean (filled) and
-    95% of what the nulls give (between lines).
+    the band of the null for a mean of as many instances (between lines).
     Rows of the left panel have scales of their own, those of the right panel share one.
+    Beside the name of a row stands its number of instances.
 
     Parameters
     ----------
@@ -236,7 +237,8 @@ def overlap_shapes(
         right.fill_between(one.x, row, row - ROW * one.standard / tallest, color=colour, alpha=0.5, lw=0.8)
         for edge in one.null:
             right.plot(one.x, row - ROW * edge / tallest, lw=0.9, color="0.15")
-    for at, names in ((left, list(items)), (right, [""] * len(items))):
+    words = [f"{name} ({one.counted})" for name, one in items.items()]
+    for at, names in ((left, words), (right, [""] * len(items))):
         at.set_yticks(range(len(items)), names)
         at.set_ylim(len(items) - 0.9, -ROW - 0.1)
         at.grid(False, axis="y")
