@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -154,6 +156,20 @@ def test_norms_and_distances_by_spikes() -> None:
     np.testing.assert_allclose(right.lines[3].get_xydata(), np.c_[pairs.norms, np.nanmean(off, 1)][last])
     with pytest.raises(ValueError, match="one per network"):
         plot_glasses.stopping(axes[0], stops[:5], pairs, spikes)
+
+
+@pytest.mark.parametrize("spread", [0.03, 0.12, 0.15, 0.3, 1.5])
+def test_labels_of_norms_do_not_touch(spread: float) -> None:
+    plotting.use_style()
+    pairs = replace(_pairs(), norms=np.linspace(100.01, 100 + spread, 20))
+    figure, axes = plotting.panels(2, rows=2, height=2.6)
+    plot_glasses.stopping(axes[0], np.arange(20), pairs, np.zeros(20))
+    figure.draw_without_rendering()
+    at, (low, high) = axes[0, 1], axes[0, 1].get_xlim()
+    labels = zip(at.get_xticks(), at.get_xticklabels(), strict=True)
+    boxes = [label.get_window_extent() for place, label in labels if low <= place <= high]
+    assert len(boxes) > 2
+    assert all(b.x0 > a.x1 + 10 for a, b in pairwise(boxes))
 
 
 def test_curves_of_networks_by_whether_they_had_a_spike() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 from scipy.stats import norm
 
@@ -36,6 +36,9 @@ ROW = 0.9
 
 MOST_SPIKES = 4
 """So many spikes or more share a colour."""
+
+MOST_TICKS = 4
+"""Steps between labels of norms, whose decimals would touch one another in a narrow panel."""
 
 
 def overlap_distributions(
@@ -281,6 +284,7 @@ def stopping(axes_row: Sequence[Axes], epochs: ArrayLike, pairs: Pairs, counts: 
     axes_row[0].set(xlabel="stopping epoch", ylabel="norm of the weights")
     axes_row[1].set(xlabel="norm of the weights", ylabel="mean distance to the others")
     plotting.whole_numbers(axes_row[0])
+    axes_row[1].xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
     # Above the panel, where no dot is.
     axes_row[0].legend(
         title="spikes",

@@ -196,7 +196,7 @@ class Calibration:
     replicas: int
 
     def measurements(self, *verdicts: str, kind: int = 0) -> dict[str, Estimate | float]:
-        """Return rates under the names ``alarms_``, ``power_``, ``strength_``, ``unplanted_`` and the verdict.
+        """Return rates, named ``alarms_``, ``power_``, ``strength_`` or ``unplanted_`` and the verdict.
 
         Parameters
         ----------
