@@ -362,8 +362,12 @@ def _power(at: Axes, rates: Calibration, verdicts: Sequence[str], k: int) -> Non
         low, high = rates.power_interval[k, :, v].T
         at.plot(rates.strengths, rates.power[k, :, v], "o-", ms=3, lw=1.3, color=colour, label=VERDICTS[name])
         at.fill_between(rates.strengths, low, high, color=colour, alpha=0.2, lw=0)
+        at.vlines(rates.strengths, low, high, color=colour, alpha=0.5, lw=1)
     at.axhline(ENOUGH, color="0.4", ls="--", lw=1)
-    at.set(xlabel="strength of the clusters", ylim=(-0.03, 1.03))
+    # Strengths that could not be planted keep their place.
+    first, last = rates.strengths.min(), rates.strengths.max()
+    margin = 0.05 * (last - first) or 0.1 * last
+    at.set(xlabel="strength of the clusters", ylim=(-0.03, 1.03), xlim=(first - margin, last + margin))
 
 
 def _power_legend(axes: Sequence[Axes], columns: int) -> None:
