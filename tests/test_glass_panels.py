@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -123,10 +125,10 @@ def test_models_and_networks_share_two_axes() -> None:
         "alike": replica_symmetric(20, dimension=400, draws=3),
         "grouped": planted(1, replicas=20, strength=8, dimension=400, branching=(3,), draws=1).overlaps,
     }
-    shapes = {name: overlap_shape(one, draws=5) for name, one in sets.items()}
+    shapes = {name: overlap_shape(one, draws=40) for name, one in sets.items()}
     figure = plot_glasses.overlap_shapes(shapes, colours={"alike": "red", "grouped": "blue"}, single=2)
     left, right = figure.axes
-    assert [text.get_text() for text in left.get_yticklabels()] == ["alike", "grouped"]
+    assert [text.get_text() for text in left.get_yticklabels()] == ["alike (3)", "grouped (1)"]
     assert left.get_ylim()[0] > left.get_ylim()[1]  # the first row on top
     one = shapes["alike"]
     assert len(left.lines) == 2, "single instances only where there are several"
@@ -154,6 +156,20 @@ def test_norms_and_distances_by_spikes() -> None:
     np.testing.assert_allclose(right.lines[3].get_xydata(), np.c_[pairs.norms, np.nanmean(off, 1)][last])
     with pytest.raises(ValueError, match="one per network"):
         plot_glasses.stopping(axes[0], stops[:5], pairs, spikes)
+
+
+@pytest.mark.parametrize("spread", [0.03, 0.12, 0.15, 0.3, 1.5])
+def test_labels_of_norms_do_not_touch(spread: float) -> None:
+    plotting.use_style()
+    pairs = replace(_pairs(), norms=np.linspace(100.01, 100 + spread, 20))
+    figure, axes = plotting.panels(2, rows=2, height=2.6)
+    plot_glasses.stopping(axes[0], np.arange(20), pairs, np.zeros(20))
+    figure.draw_without_rendering()
+    at, (low, high) = axes[0, 1], axes[0, 1].get_xlim()
+    labels = zip(at.get_xticks(), at.get_xticklabels(), strict=True)
+    boxes = [label.get_window_extent() for place, label in labels if low <= place <= high]
+    assert len(boxes) > 2
+    assert all(b.x0 > a.x1 + 10 for a, b in pairwise(boxes))
 
 
 def test_curves_of_networks_by_whether_they_had_a_spike() -> None:

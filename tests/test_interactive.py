@@ -195,13 +195,3 @@ def test_the_script_is_installed_with_the_library(tmp_path: Path) -> None:
         assert (REPOSITORY / "lib/spinscape/companion" / name).is_file()
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     assert '"spinscape.companion" = ["*.js"]' in text
-
-
-def test_figures_that_scroll_can_be_reached_by_keyboard() -> None:
-    context = {"body": '<figure class="wide align-default" id="a"></figure><figure class="widest"></figure>'}
-    sphinx_scripts.reach_wide_figures(None, "page", "", context, None)
-    assert context["body"].count("tabindex") == 1
-    assert '<figure tabindex="0" class="wide align-default" id="a">' in context["body"]
-    empty: dict[str, str] = {}
-    sphinx_scripts.reach_wide_figures(None, "page", "", empty, None)
-    assert empty == {}

@@ -259,3 +259,26 @@ def test_a_strength_without_an_interval_counts_in_the_tests_of_clusters() -> Non
     for strength, outcome in ((3.0, ledger.REPRODUCED), (50.0, ledger.NOT_TESTED)):
         rows["strength_modality"] = Measurement(strength, math.nan, math.nan)
         assert PREDICATES["sgd-distances-gaussian"](rows, {}).outcome == outcome
+
+
+@pytest.mark.parametrize("claim", ["rsb-analogy", "sgd-distances-gaussian"])
+def test_a_detection_is_claimed_only_where_the_power_was_there(claim: str) -> None:
+    rows = dict(EXAMPLES[claim][0])
+    tests = [name.removeprefix("power_") for name in rows if name.startswith("power_")]
+    reason = PREDICATES[claim](rows, {}).reason
+    assert reason.count("at strength 3 (power 0.9 [0.85, 0.95])") == len(tests)
+    for test in tests:
+        rows |= {
+            f"strength_{test}": Measurement(6.0, math.nan, math.nan),
+            f"power_{test}": Measurement(0.55, 0.32, 0.77),
+        }
+    reason = PREDICATES[claim](rows, {}).reason
+    assert reason.count("at no strength up to 6 (power 0.55 [0.32, 0.77])") == len(tests)
+    assert "at strength" not in reason
+    rows |= {f"unplanted_{test}": Measurement(2.0, math.nan, math.nan) for test in tests}
+    assert PREDICATES[claim](rows, {}).reason.count("2 more that cannot be planted") == len(tests)
+    rows |= {f"power_{test}": Measurement(math.nan, math.nan, math.nan) for test in tests}
+    rows |= {f"strength_{test}": Measurement(math.nan, math.nan, math.nan) for test in tests}
+    reason = PREDICATES[claim](rows, {}).reason
+    assert reason.count("at no strength, since none of 2 can be planted") == len(tests)
+    assert "nan" not in reason

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from numpy.testing import assert_allclose
 
 from spinscape import statistics
@@ -101,6 +102,22 @@ def test_power_curves() -> None:
     for k, at in enumerate(both):
         assert at.lines[0].get_ydata().tolist() == power[k, :, 3].tolist()
         assert at.lines[1].get_ydata() == [ENOUGH, ENOUGH]
+
+
+def test_strengths_that_could_not_be_planted_leave_their_place_empty() -> None:
+    power = np.array([[[0.5], [np.nan], [np.nan]]])
+    interval = np.stack([power - 0.2, power + 0.3], -1)
+    rates = Calibration(
+        ("hierarchy",), np.zeros(1), np.zeros((1, 2)), ((3,),), np.array([1.0, 2.0, 4.0]), power, interval,
+        np.full((1, 1), np.nan), 10, np.full(1, 0.02), 12,
+    )  # fmt: skip
+    at = plt.figure().subplots()
+    plot_glasses.power_curves([at], rates, ["hierarchy"])
+    low, high = at.get_xlim()
+    assert low < 1
+    assert high > 4
+    bars = [one for one in at.collections if isinstance(one, LineCollection)]
+    assert_allclose(bars[0].get_segments()[0], [[1, 0.3], [1, 0.8]])
 
 
 def test_spread_against_size(axes: Axes) -> None:

@@ -13,6 +13,7 @@ from spinscape.landscape.null_overlaps import Draws, fit
 from spinscape.landscape.pairs import Pairs
 from spinscape.landscape.power import (
     VERDICTS,
+    Calibration,
     _enough,
     calibrate,
     clopper_pearson,
@@ -87,11 +88,30 @@ def test_strengths_that_no_vectors_have_are_left_out() -> None:
     told = found.measurements("structure")
     assert told["strength_structure"] == 1
     assert float(told["power_structure"]) == found.power[0, 0, VERDICTS.index("structure")]
+    assert told["unplanted_structure"] == 1
+    assert found.detected("structure").endswith("; 9 could not be planted")
     none = calibrate(Pairs.from_overlaps(q), strengths=(9.0,), branching=((2,),), draws=10, null_draws=49)
     told = none.measurements("structure")
     assert np.isnan(told["strength_structure"])
     assert np.isnan(float(told["power_structure"]))
     assert np.isfinite(float(told["alarms_structure"]))
+    assert told["unplanted_structure"] == 1
+    assert none.detected("structure") == "none; 9 could not be planted"
+
+
+def test_only_what_is_detected_is_said_to_be() -> None:
+    power = np.array([[[0.2, 0.9], [0.55, 1.0]]])
+    interval = np.stack([power - 0.05, power], -1)
+    enough = np.array([[np.nan, 3.0]])
+    found = Calibration(
+        ("modality", "hierarchy"), np.zeros(2), np.zeros((2, 2)), ((5,),), np.array([3.0, 6.0]), power,
+        interval, enough, 20, np.full(2, 0.02), 60,
+    )  # fmt: skip
+    assert found.detected("modality") == "none up to 6 (power 55%)"
+    assert found.detected("hierarchy") == "3 (power 90%)"
+    power[0, 1], interval[0, 1] = np.nan, np.nan
+    assert found.detected("modality") == "none up to 3 (power 20%); 6 could not be planted"
+    assert found.detected("hierarchy") == "3 (power 90%); 6 could not be planted"
 
 
 def test_clusters_of_given_sizes() -> None:

@@ -208,6 +208,33 @@ def test_the_number_of_an_equation_stands_below_it_on_a_phone(address: str, brow
     assert all(gap >= 0 for gap in gaps)
 
 
+SCROLLERS = (
+    "all => all.map(f => ({wider: f.scrollWidth > f.clientWidth, tab: f.getAttribute('tabindex'),"
+    " role: f.getAttribute('role'), label: f.getAttribute('aria-label')}))"
+)
+
+
+def test_figures_that_scroll_are_regions_with_names_and_others_are_not(address: str, browser) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    tab = context.new_page()
+    tab.goto(f"{address}/rsb_clustering.html", wait_until="load")
+    narrow = tab.eval_on_selector_all("figure.wide", SCROLLERS)
+    found = Axe().run(tab, context="article").response["violations"]
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    tab.wait_for_function("() => !document.querySelector('figure.wide[role]')")
+    broad = tab.eval_on_selector_all("figure.wide", SCROLLERS)
+    context.close()
+    assert narrow
+    assert all(f["wider"] and f["tab"] == "0" and f["role"] == "region" for f in narrow)
+    assert len({f["label"] for f in narrow}) == len(narrow)
+    assert all(len(f["label"]) > 15 for f in narrow)
+    assert [v["id"] for v in found if v["impact"] in {"serious", "critical"} or "region" in v["id"]] == []
+    assert [v["id"] for v in found if v["id"].startswith("landmark")] == []
+    assert broad == [{"wider": False, "tab": None, "role": None, "label": None}] * len(narrow)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_links_within_the_book_lead_somewhere(book: Path, address: str, tab, name: str) -> None:
     tab.goto(f"{address}/{name}.html", wait_until="networkidle")

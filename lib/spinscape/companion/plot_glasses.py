@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 from scipy.stats import norm
 
@@ -36,6 +36,9 @@ ROW = 0.9
 
 MOST_SPIKES = 4
 """So many spikes or more share a colour."""
+
+MOST_TICKS = 4
+"""Steps between labels of norms, whose decimals would touch one another in a narrow panel."""
 
 
 def overlap_distributions(
@@ -213,8 +216,9 @@ def overlap_shapes(
     """Draw P(q) of models and networks on common axes, one row each: as it is, and standardised.
 
     Left the mean over instances (filled) and single instances (thin), right the mean (filled) and
-    95% of what the nulls give (between lines).
+    the band of the null for a mean of as many instances (between lines).
     Rows of the left panel have scales of their own, those of the right panel share one.
+    Beside the name of a row stands its number of instances.
 
     Parameters
     ----------
@@ -236,7 +240,8 @@ def overlap_shapes(
         right.fill_between(one.x, row, row - ROW * one.standard / tallest, color=colour, alpha=0.5, lw=0.8)
         for edge in one.null:
             right.plot(one.x, row - ROW * edge / tallest, lw=0.9, color="0.15")
-    for at, names in ((left, list(items)), (right, [""] * len(items))):
+    words = [f"{name} ({one.counted})" for name, one in items.items()]
+    for at, names in ((left, words), (right, [""] * len(items))):
         at.set_yticks(range(len(items)), names)
         at.set_ylim(len(items) - 0.9, -ROW - 0.1)
         at.grid(False, axis="y")
@@ -279,6 +284,7 @@ def stopping(axes_row: Sequence[Axes], epochs: ArrayLike, pairs: Pairs, counts: 
     axes_row[0].set(xlabel="stopping epoch", ylabel="norm of the weights")
     axes_row[1].set(xlabel="norm of the weights", ylabel="mean distance to the others")
     plotting.whole_numbers(axes_row[0])
+    axes_row[1].xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
     # Above the panel, where no dot is.
     axes_row[0].legend(
         title="spikes",
@@ -356,8 +362,12 @@ def _power(at: Axes, rates: Calibration, verdicts: Sequence[str], k: int) -> Non
         low, high = rates.power_interval[k, :, v].T
         at.plot(rates.strengths, rates.power[k, :, v], "o-", ms=3, lw=1.3, color=colour, label=VERDICTS[name])
         at.fill_between(rates.strengths, low, high, color=colour, alpha=0.2, lw=0)
+        at.vlines(rates.strengths, low, high, color=colour, alpha=0.5, lw=1)
     at.axhline(ENOUGH, color="0.4", ls="--", lw=1)
-    at.set(xlabel="strength of the clusters", ylim=(-0.03, 1.03))
+    # Strengths that could not be planted keep their place.
+    first, last = rates.strengths.min(), rates.strengths.max()
+    margin = 0.05 * (last - first) or 0.1 * last
+    at.set(xlabel="strength of the clusters", ylim=(-0.03, 1.03), xlim=(first - margin, last + margin))
 
 
 def _power_legend(axes: Sequence[Axes], columns: int) -> None:

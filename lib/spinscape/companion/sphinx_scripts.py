@@ -4,12 +4,10 @@ Jupyter Book always loads sphinx-thebe, which declares its constants twice on ev
 in the browser's console) and points at a server outside; the book has no Thebe buttons.
 Pages with figures that move load scripts of the book's own, which fetch plotly.js from beside them; that
 comes out of the installed plotly, once into a site that has such a page.
-Figures that scroll on narrow screens can be reached with the keyboard.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -43,14 +41,6 @@ def add_scripts(app: Any, pagename: str, template: str, context: dict[str, Any],
         app.add_js_file(script, loading_method="defer")
 
 
-def reach_wide_figures(app: Any, pagename: str, template: str, context: dict[str, Any], tree: Any) -> None:
-    """Let the keyboard reach figures that scroll on narrow screens."""
-    if context.get("body"):
-        context["body"] = re.sub(
-            r'<figure class="wide\b', '<figure tabindex="0" class="wide', context["body"]
-        )
-
-
 def _needed(text: str) -> list[str]:
     """Return the scripts that a page with this text needs, in the order in which they run."""
     own = [script for mark, script in SCRIPTS.items() if mark in text]
@@ -81,7 +71,6 @@ def _text(page: Path) -> str:
 def setup(app: Any) -> dict[str, Any]:
     """Register the extension; what drops scripts runs after all others."""
     app.connect("html-page-context", add_scripts)
-    app.connect("html-page-context", reach_wide_figures)
     app.connect("html-page-context", drop_unused, priority=900)
     app.connect("build-finished", copy_scripts)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -196,7 +196,7 @@ class Calibration:
     replicas: int
 
     def measurements(self, *verdicts: str, kind: int = 0) -> dict[str, Estimate | float]:
-        """Return rates under the names ``alarms_``, ``power_`` and ``strength_`` and the verdict.
+        """Return rates, named ``alarms_``, ``power_``, ``strength_`` or ``unplanted_`` and the verdict.
 
         Parameters
         ----------
@@ -209,7 +209,8 @@ class Calibration:
         -------
         dict
             The strength is `enough` and the power that at it; without one, those of the largest strength that
-            vectors can have; NaN if they can have none.
+            vectors can have, at which the interval of the power begins below 80%; NaN if they can have none.
+            Unplanted are as many of the strengths as vectors cannot have.
         """
         found: dict[str, Estimate | float] = {}
         for verdict in verdicts:
@@ -227,7 +228,33 @@ class Calibration:
                 self.power[kind, s, v], self.power_interval[kind, s, v], self.draws
             )
             found[f"strength_{verdict}"] = float(strength)
+            found[f"unplanted_{verdict}"] = float(np.sum(~known))
         return found
+
+    def detected(self, verdict: str, *, kind: int = 0) -> str:
+        """Say from which strength on a verdict has its power, or that it has it at none.
+
+        Parameters
+        ----------
+        verdict
+            One of `verdicts`.
+        kind
+            Which of the planted kinds.
+
+        Returns
+        -------
+        str
+            The strength with the power at it, and the strengths that could not be planted.
+        """
+        rates = self.measurements(verdict, kind=kind)
+        planted = np.isfinite(self.power[kind, :, self.verdicts.index(verdict)])
+        none = np.isnan(self.enough[kind, self.verdicts.index(verdict)])
+        said = f"{'none up to ' if none else ''}{float(rates[f'strength_{verdict}']):.2g} "
+        said += f"(power {float(rates[f'power_{verdict}']):.0%})"
+        if planted.all():
+            return said
+        away = ", ".join(f"{strength:.2g}" for strength in np.sort(self.strengths[~planted]))
+        return f"{said if planted.any() else 'none'}; {away} could not be planted"
 
 
 def calibrate(

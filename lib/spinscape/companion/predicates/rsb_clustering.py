@@ -153,11 +153,22 @@ def width(name: str) -> int:
     return int(name.rsplit("_", 1)[-1])
 
 
+def detection(rows: Rows, test: str) -> str:
+    """Say from which strength of planted clusters on a test has its power, or up to which it has not."""
+    strength, power = rows[f"strength_{test}"].value, rows[f"power_{test}"]
+    missing = rows[f"unplanted_{test}"].value
+    if not power.measured:
+        return f"no strength, since none of {missing:.0f} can be planted"
+    enough = above(power, POWER)
+    said = f"{'strength' if enough else 'no strength up to'} {strength:.2g} (power {show(power)})"
+    return f"{said}, {missing:.0f} more that cannot be planted" if missing else said
+
+
 def calibrated(rows: Rows, test: str) -> str:
     """Say how often a test gives a false alarm, and what it detects."""
     return (
-        f"False alarms of the test on fresh null draws {show(rows[f'alarms_{test}'])}, power "
-        f"{show(rows[f'power_{test}'])} at planted clusters of strength {rows[f'strength_{test}'].value:.2g}"
+        f"False alarms of the test on fresh null draws {show(rows[f'alarms_{test}'])}; it detects planted "
+        f"clusters at {detection(rows, test)}"
     )
 
 
@@ -262,8 +273,7 @@ def analogy(rows: Rows, _: Parameters) -> Verdict:
         + "Networks, p values of modes, of hierarchy, and of all pairs being alike: "
         + ", ".join(
             f"{name} {row.value:.2g}, {nested[name].value:.2g}, {alike[name].value:.2g} (detects modes at "
-            f"strength {rows[f'strength_modality_{name}'].value:.2g}, hierarchy at "
-            f"{rows[f'strength_hierarchy_{name}'].value:.2g})"
+            f"{detection(rows, f'modality_{name}')}, hierarchy at {detection(rows, f'hierarchy_{name}')})"
             for name, row in modal.items()
         )
         + ". Exponent of the sd of overlaps in M: "
@@ -370,7 +380,12 @@ CASES = {
 
 
 def _test(name: str) -> dict[str, tuple[float, float, float] | float]:
-    return {f"alarms_{name}": (0.02, 0.01, 0.03), f"power_{name}": (0.9, 0.85, 0.95), f"strength_{name}": 3.0}
+    return {
+        f"alarms_{name}": (0.02, 0.01, 0.03),
+        f"power_{name}": (0.9, 0.85, 0.95),
+        f"strength_{name}": 3.0,
+        f"unplanted_{name}": 0.0,
+    }
 
 
 def _distances(p_narrow: float, p_wide: float) -> dict[str, Measurement]:
