@@ -20,7 +20,7 @@ A run whose tests raise false alarms in more than `ALARMS` of fresh null draws d
   The source is wrong if the scale of Figure A2 is passed at a training loss above the 1e-5 that its text
   states, in every protocol of training that is followed.
 - SGD: one mode at every width, mean distance that grows with the width, spread that falls.
-- Hierarchy: blocks in the Euclidean matrix beyond a null with normal norms from 512 units on and not up to
+- Hierarchy: blocks in the Euclidean matrix beyond a null with normal norms from 512 units on and none up to
   256 (cophenetic correlation, largest jump of the tree, triples), and blocks in the cophenetic matrices of
   both.
   Whether clusters are left once norms and effects of single networks are given is in the reason.
