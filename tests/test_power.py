@@ -107,10 +107,10 @@ def test_only_what_is_detected_is_said_to_be() -> None:
         ("modality", "hierarchy"), np.zeros(2), np.zeros((2, 2)), ((5,),), np.array([3.0, 6.0]), power,
         interval, enough, 20, np.full(2, 0.02), 60,
     )  # fmt: skip
-    assert found.detected("modality") == "none up to 6 (power 55%)"
+    assert found.detected("modality") == "not up to 6 (power 55%)"
     assert found.detected("hierarchy") == "3 (power 90%)"
     power[0, 1], interval[0, 1] = np.nan, np.nan
-    assert found.detected("modality") == "none up to 3 (power 20%); 6 could not be planted"
+    assert found.detected("modality") == "not up to 3 (power 20%); 6 could not be planted"
     assert found.detected("hierarchy") == "3 (power 90%); 6 could not be planted"
 
 

@@ -249,7 +249,7 @@ class Calibration:
         rates = self.measurements(verdict, kind=kind)
         planted = np.isfinite(self.power[kind, :, self.verdicts.index(verdict)])
         none = np.isnan(self.enough[kind, self.verdicts.index(verdict)])
-        said = f"{'none up to ' if none else ''}{float(rates[f'strength_{verdict}']):.2g} "
+        said = f"{'not up to ' if none else ''}{float(rates[f'strength_{verdict}']):.2g} "
         said += f"(power {float(rates[f'power_{verdict}']):.0%})"
         if planted.all():
             return said
