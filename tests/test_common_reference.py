@@ -137,6 +137,39 @@ def test_estimates_treat_networks_as_independent() -> None:
         found.estimate(barriers[:, 1:])
 
 
+def test_the_reference_is_left_out_only_where_networks_are_aligned_to_it() -> None:
+    ensemble, (x, y) = randomised(mlp([6, 8, 3]), 5), data()
+    plain = to_one_reference(ensemble, x, y, t=5, kinds=("raw", "pairs"))
+    found = to_one_reference(ensemble, x, y, reference=2, t=5, kinds=KINDS[:5])
+    barriers, table = found.barriers("error"), found.by_kind("error")
+    assert list(table) == list(KINDS[:5])
+    for kind in ("raw", "pairs"):
+        wanted = plain.estimate(plain.barriers("error")[plain.kinds.index(kind)])
+        whole = found.estimate(barriers[KINDS.index(kind)], leave_out=False)
+        for one in (whole, table[kind]):
+            assert float(one) == pytest.approx(float(wanted))
+            assert one.high == pytest.approx(float(wanted.high))
+            assert one.n == 5
+    for kind in ("common", "common+repair"):
+        wanted = found.estimate(barriers[KINDS.index(kind)])
+        assert (float(table[kind]), float(table[kind].high)) == (float(wanted), float(wanted.high))
+        assert table[kind].n == 4
+    assert float(table["raw"]) != float(found.estimate(barriers[0]))
+    wanted = found.estimate(barriers[0], leave_out=False, level=0.5).high
+    assert found.by_kind("error", level=0.5)["raw"].high == wanted
+
+
+def test_intervals_of_barriers_are_not_below_zero() -> None:
+    first, second = np.triu_indices(4, 1)
+    values = np.zeros((1, 6, 3))
+    values[0, 0, 1] = 1.0
+    found = common.Comparison(("raw",), first, second, np.linspace(0, 1, 3), values, -values, -1)
+    assert found.estimate(found.barriers()).low[0] < 0
+    assert found.by_kind()["raw"].low == 0
+    assert found.by_kind(definition="over_mean")["raw"].low == 0
+    assert found.by_kind("error", "midpoint")["raw"].low < 0
+
+
 def test_intervals_over_networks_cover() -> None:
     # Effects of networks and of pairs; a share of 600 at 0.95 leaves 0.92 to 0.98 with chance 0.001.
     rng, inside, narrow = np.random.default_rng(0), 0, 0

@@ -47,6 +47,23 @@ def test_estimates_stand_at_their_widths():
     plt.close(figure)
 
 
+def test_bars_that_are_cut_end_in_a_triangle():
+    figure, axes = plotting.panels(1)
+    values = [0.2, 0.02, 0.1]
+    lows = [0.1, -0.01, 0.001]
+    rows = [
+        statistics.Estimate(np.array(v), np.array(low), np.array(2 * v), np.array(3), 0.95)
+        for v, low in zip(values, lows, strict=True)
+    ]
+    plot_paths.against_width(axes[0, 0], [8, 64, 512], {"raw": rows})
+    (marks,) = [line for line in axes[0, 0].lines if line.get_marker() == "v"]
+    np.testing.assert_allclose(marks.get_xydata(), [[64, 0.004], [512, 0.02]])
+    (bars,) = axes[0, 0].containers[0].lines[2]
+    np.testing.assert_allclose([bar[0, 1] for bar in bars.get_segments()], [0.1, 0.004, 0.02])
+    assert axes[0, 0].get_legend_handles_labels()[1] == ["raw"]
+    plt.close(figure)
+
+
 def test_maps_share_their_colours():
     torch.manual_seed(0)
     nets = Ensemble.from_modules([mlp([4, 5, 3]) for _ in range(3)])

@@ -17,6 +17,9 @@ from spinscape.landscape.paths import WAYS, Removal, Triangle
 SHORT = {"none": "as they are", "scales": "scaled", "order": "ordered", "both": "both"}
 """What was removed, for the labels of a narrow axis."""
 
+SHORTEST = 0.2
+"""Share of a value below which bars on a logarithmic axis are cut."""
+
 
 def removals(axes: Sequence[Axes], found: Mapping[str, Removal], measure: str = "test_error") -> None:
     """Draw mean profiles, a panel for each way, a line with a 95% band over pairs for each algorithm.
@@ -62,6 +65,9 @@ def against_width(
 ) -> None:
     """Draw estimates against the width on logarithmic axes, one colour for each name.
 
+    A bar that reaches below a fifth of its value, where a logarithmic axis has no room for it, is cut there
+    and ends in a triangle that points down.
+
     Parameters
     ----------
     axes
@@ -77,10 +83,12 @@ def against_width(
         value, low, high = (
             np.array([float(getattr(one, part)) for one in row]) for part in ("value", "low", "high")
         )
-        floor = np.maximum(low, 0.2 * value)
+        floor = np.maximum(low, SHORTEST * value)
         ends = np.nan_to_num([value - floor, high - value])
         style = {"fmt": "o-", "ms": 4, "lw": 1.2, "capsize": 2, **marks}
         axes.errorbar(widths, value, yerr=np.maximum(ends, 0), color=colour, label=name, **style)
+        cut = low < floor
+        axes.plot(np.asarray(widths)[cut], floor[cut], "v", ms=5, color=colour, label="_cut")
     axes.set(xscale="log", yscale="log", xlabel="hidden units $M$")
     axes.set_xticks(list(widths), [str(m) for m in widths], fontsize=8)
     axes.minorticks_off()

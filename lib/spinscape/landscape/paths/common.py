@@ -63,7 +63,7 @@ class Comparison:
     reference
         Number of the network that all were aligned to; -1 if that is none of them.
         Its own pairs are aligned to each other under either alignment, so they do not tell the two apart.
-        Intervals leave them out, and hold for this reference.
+        Intervals of networks aligned to it leave them out, and hold for this reference.
     """
 
     kinds: tuple[str, ...]
@@ -91,14 +91,17 @@ class Comparison:
         """Tell which pairs do not hold the reference, ``(P,)``."""
         return (self.first != self.reference) & (self.second != self.reference)
 
-    def estimate(self, values: ArrayLike, *, level: float = 0.95) -> Estimate:
-        """Return the mean over the pairs without the reference, with an interval over networks.
+    def estimate(self, values: ArrayLike, *, leave_out: bool = True, level: float = 0.95) -> Estimate:
+        """Return the mean over pairs, with an interval over networks.
 
         Parameters
         ----------
         values
             A number for each pair on the last axis, ``(..., P)``, such as :meth:`barriers` or their
             differences.
+        leave_out
+            Whether to leave out the pairs that hold the reference; for numbers of networks as they are or
+            aligned pair by pair there is nothing special about it.
         level
             Nominal coverage.
 
@@ -113,8 +116,22 @@ class Comparison:
         count = int(self.second.max()) + 1
         table = np.zeros((count, count, *numbers.shape[1:]))
         table[self.first, self.second] = table[self.second, self.first] = numbers
-        kept = np.arange(count) != self.reference
+        kept = (np.arange(count) != self.reference) | (not leave_out)
         return pair_mean(table[kept][:, kept], level=level)
+
+    def by_kind(
+        self, measure: Measure = "loss", definition: Definition = "over_line", *, level: float = 0.95
+    ) -> dict[str, Estimate]:
+        """Return the mean barrier of each kind, with an interval over networks.
+
+        Pairs that hold the reference are left out where networks were aligned to it, and only there.
+        Ends of intervals are not below zero where barriers cannot be, which is all but ``"midpoint"``.
+        """
+        lowest = -np.inf if definition == "midpoint" else 0.0
+        return {
+            kind: self.estimate(row, leave_out=kind.startswith("common"), level=level).clipped(lowest, np.inf)
+            for kind, row in zip(self.kinds, self.barriers(measure, definition), strict=True)
+        }
 
 
 def to_one_reference(
