@@ -113,6 +113,9 @@ def test_unfit_networks_and_positions_are_refused() -> None:
         linear(a, randomised(mlp([6, 9, 3]), 3))
     with pytest.raises(ValueError, match="same parameters"):
         linear(a, b.to(torch.float32))
+    tanh = Ensemble(mlp([6, 8, 3], activation="tanh"), b.params)
+    with pytest.raises(ValueError, match="modules"):
+        linear(a, tanh)
     for t in (1, 0, [0.2, 0.1], [-0.1, 1.0], [0.0, 1.1], [], [[0.0, 1.0]], [0.0, float("nan")]):
         with pytest.raises(ValueError, match=r"at least 2 points|positions from 0 to 1"):
             linear(a, b, t)

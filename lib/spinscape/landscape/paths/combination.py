@@ -304,7 +304,7 @@ def same_size(ensembles: Sequence[Ensemble]) -> tuple[Ensemble, ...]:
     Raises
     ------
     ValueError
-        If numbers, names, shapes, types or devices differ.
+        If numbers, modules, names, shapes, types or devices differ.
     """
     count = max(ensemble.replicas for ensemble in ensembles)
     first = _signature(ensembles[0])
@@ -312,13 +312,16 @@ def same_size(ensembles: Sequence[Ensemble]) -> tuple[Ensemble, ...]:
         if ensemble.replicas not in (1, count):
             raise ValueError(f"{ensemble.replicas} networks cannot be paired with {count}")
         if _signature(ensemble) != first:
-            raise ValueError("networks of a path must have the same parameters, number type and device")
+            raise ValueError(
+                "networks of a path must have the same parameters, modules, number type and device"
+            )
     return tuple(e if e.replicas == count else _expanded(e, count) for e in ensembles)
 
 
 def _signature(ensemble: Ensemble) -> object:
     tensors = ensemble.params | ensemble.buffers
-    return {name: (value.shape[1:], value.dtype, value.device) for name, value in tensors.items()}
+    shapes = {name: (value.shape[1:], value.dtype, value.device) for name, value in tensors.items()}
+    return repr(ensemble.model), shapes
 
 
 def _expanded(ensemble: Ensemble, count: int) -> Ensemble:

@@ -51,12 +51,12 @@ class Band:
 
     @property
     def highest(self) -> Floats:
-        """The highest energy of a pivot, ``(P,)``."""
+        """The highest energy of a pivot, ``(P,)``; without `climb` the saddle may be higher."""
         return self.energies.max(1)
 
     @property
     def saddle(self) -> Floats:
-        """The position of the highest pivot, ``(P, D)``."""
+        """The position of the highest pivot, ``(P, D)``; without `climb` only near the saddle."""
         return self.pivots[np.arange(len(self.pivots)), self.energies.argmax(1)]
 
 
