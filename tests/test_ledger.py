@@ -282,3 +282,28 @@ def test_a_detection_is_claimed_only_where_the_power_was_there(claim: str) -> No
     reason = PREDICATES[claim](rows, {}).reason
     assert reason.count("at no strength, since none of 2 can be planted") == len(tests)
     assert "nan" not in reason
+
+
+def test_deep_barriers_that_still_rise_do_not_saturate() -> None:
+    judge, rows = PREDICATES["width-lowers-barrier"], dict(EXAMPLES["width-lowers-barrier"][0])
+    for share, outcome in (
+        ((1.0, 0.9, 1.1), ledger.REPRODUCED),
+        ((1.6, 1.4, 1.8), ledger.PARTLY),
+        ((1.2, 1.0, 1.4), ledger.NOT_TESTED),
+        ((0.3, 0.2, 0.4), ledger.PARTLY),
+        ((0.9, 0.2, math.inf), ledger.NOT_TESTED),
+    ):
+        assert judge(rows | {"deep_share": Measurement(*share)}, {}).outcome == outcome, share
+
+
+@pytest.mark.parametrize("claim", ["width-lowers-barrier", "one-basin-conjecture"])
+def test_verdicts_on_pairs_want_seven_networks(claim: str) -> None:
+    assert outside(claim, {"dataset": "mnist", "networks": 7}) == ""
+    assert "networks = 6" in outside(claim, {"dataset": "mnist", "networks": 6})
+
+
+def test_the_hours_are_those_of_the_networks_that_were_counted() -> None:
+    rows = {k: v for k, v in EXAMPLES["zero-barrier-wide"][0].items() if not k.startswith("claimed_")}
+    verdict = PREDICATES["zero-barrier-wide"](rows, {})
+    assert verdict.outcome == ledger.NOT_TESTED
+    assert "2 hours on one GPU, for residual networks up to 8 times the channels" in verdict.reason

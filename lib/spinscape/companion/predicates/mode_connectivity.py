@@ -144,7 +144,8 @@ def width(rows: Rows, _: Parameters) -> Verdict:
         + ", ".join(f"M = {m} {show(row)}" for m, row in matched.items())
         + f". Peak minus smallest width {show(rows['rise_to_peak'])}, minus largest "
         f"{show(rows['fall_from_peak'])}. Largest width over the highest of the "
-        f"others: {show(rows['shallow_share'])} with one hidden layer, {show(rows['deep_share'])} with {rows['deep_layers'].value:.0f}."
+        f"others: {show(rows['shallow_share'])} with one hidden layer, "
+        f"{show(rows['deep_share'])} with {rows['deep_layers'].value:.0f}."
     )
     peak = every([rises(rows["rise_to_peak"]), rises(rows["fall_from_peak"])])
     shallow = below(rows["shallow_share"], 0.5)
