@@ -24,7 +24,7 @@ def names() -> dict[str, Any]:
     """Run all examples one after the other, as a reader does."""
     found: dict[str, Any] = {"MyNetwork": my_network}
     examples = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     for example in examples:
         exec(compile(example, "README.md", "exec"), found)
     return found
@@ -35,6 +35,7 @@ def test_probes_have_the_stated_shapes(names: dict[str, Any]) -> None:
     assert names["walks"].loss["mine"]["cross_entropy"].shape[3] == 51
     distances = names["quotient_distances"](names["forms"]).matched
     assert distances.shape == (2, 2)
+    assert names["seen"].loss.shape == names["seen"].error.shape == (1, 25)
 
 
 def test_the_tempered_glass_is_in_equilibrium(names: dict[str, Any]) -> None:
