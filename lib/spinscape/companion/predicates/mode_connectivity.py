@@ -2,7 +2,8 @@
 
 Barriers are means over pairs of networks; an interval treats networks, not pairs, as independent.
 Losses are in nats and are those of the training samples; errors are shares of wrong answers, on test
-samples between the three algorithms and on training samples on curves and flips; a barrier without further words is the largest excess over the linear interpolation
+samples between the three algorithms and on training samples on curves and flips;
+a barrier without further words is the largest excess over the linear interpolation
 of the ends (Entezari et al. 2022, equation 1).
 
 - The normal form is right when outputs, after the last layer's scale is undone, differ by at most 1e-10 of

@@ -65,8 +65,8 @@ After a review, and before the first run on MNIST:
 - The gate of known glasses asked for an interval that ten instances cannot give, and for the test of
   hierarchy alone; a cold glass has states of all sizes, which the test of modes sees better.
 
-After runs on MNIST: where no network is as wide as the source's, the rows on Figures 4 and 5 are undecided and
-say so, and a strength that was not reached is not called detected; no verdict changed.
+After runs on MNIST: where no network is as wide as the source's, the rows on Figures 4 and 5 are undecided
+and say so, and a strength that was not reached is not called detected; no verdict changed.
 """
 
 from __future__ import annotations
