@@ -228,6 +228,13 @@ def test_what_does_not_fit_is_refused(data) -> None:
             profile(path, inputs, labels, **options)
 
 
+def test_labels_out_of_range_are_refused(data) -> None:
+    x, y = data
+    nets = Ensemble.from_modules([mlp([6, 8, 3]) for _ in range(2)])
+    with pytest.raises(ValueError, match="labels must lie between 0 and 2"):
+        profile(linear(nets[:1], nets[1:]), x, torch.full_like(y, 3))
+
+
 def test_terms_that_cancel_are_summed_in_double_precision() -> None:
     """Unit vectors that nearly cancel: the written-out point keeps norm 1 in float32."""
     model = mlp([40, 6, 3])

@@ -189,3 +189,10 @@ def test_six_networks_besides_the_reference_tell_most_from_few():
     one = Comparison(("common",), first, second, np.linspace(0, 1, 3), nothing, nothing, 0)
     none, every = (share_of_pairs(one, np.full(len(first), flag)) for flag in (False, True))
     assert none.high < 0.5 < every.low
+
+
+def test_pairs_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="two different networks"):
+        pair_table([0, 1], [1, 1], [0.2, 0.3])
+    with pytest.raises(ValueError, match="equal length"):
+        pair_table([0, 1], [1, 2], [0.2])

@@ -148,6 +148,11 @@ class Scores:
         The number C of outputs.
     loss, accuracy
         As in :func:`spinscape.networks.evaluation.evaluate`.
+
+    Raises
+    ------
+    ValueError
+        If labels are not those of the classes.
     """
 
     def __init__(self, y: Tensor, classes: int, loss: str | PerSample, *, accuracy: bool) -> None:
@@ -156,8 +161,9 @@ class Scores:
         self.loss = resolve_loss(loss)
         self.plain = loss == "cross_entropy" and y.dtype == torch.int64 and y.ndim == 1
         if self.plain:
-            lowest, highest = y.aminmax()
-            self.plain = int(lowest) >= 0 and int(highest) < classes
+            lowest, highest = (int(end) for end in y.aminmax())
+            if lowest < 0 or highest >= classes:
+                raise ValueError(f"labels must lie between 0 and {classes - 1}, not {lowest} to {highest}")
 
     def __call__(self, found: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return sums of losses, float64 ``(K,)``, and numbers of right answers, int64 ``(K,)``.

@@ -53,6 +53,15 @@ def check_form(ensemble: Ensemble, x: Tensor) -> FormCheck:
         R networks; they are taken to double precision, and batch norms are folded.
     x
         Inputs ``(N, ...)``.
+
+    Returns
+    -------
+    FormCheck
+
+    Raises
+    ------
+    ValueError
+        If networks have no normal form, see `symmetry.normalize`.
     """
     nets, inputs = ensemble.to(torch.float64), x.double()
     right = outputs(nets, inputs)

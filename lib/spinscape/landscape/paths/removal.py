@@ -67,7 +67,7 @@ class Removal:
         return barriers(getattr(self, measure), self.t)
 
     def of(self, removed: str, path: str) -> int:
-        """Return the number of a way."""
+        """Return the number of a way; a ValueError if it is none of `WAYS`."""
         return WAYS.index((removed, path))
 
 
@@ -98,6 +98,12 @@ def removal(
     -------
     Removal
 
+    Raises
+    ------
+    ValueError
+        If the number of networks is odd, or an argument does not fit; see `linear`, `profile` and
+        `symmetry.normalize`.
+
     Notes
     -----
     The normal form has a last layer of norm 1 and a scale of its outputs.
@@ -109,28 +115,21 @@ def removal(
     form = normalize(ensemble)
     first, second = _pairs(ensemble)
     a, b = (_chosen(form, start) for start in (0, 1))
-    tidy = align(second, first, **options).ensemble
-    both = replace(b, ensemble=align(b.ensemble, a.ensemble, **options).ensemble)
-    paths = [
-        linear(first, second, t),
-        _line(a, b, t),
-        linear(first, tidy, t),
-        _line(a, both, t),
-        _geodesic(a, b, t),
-        _geodesic(a, both, t),
-    ]
-    found = [profile(path, *samples) for path in paths for samples in (train, test)]
+    ends: dict[str, tuple[Ensemble, Ensemble]] = {
+        "none": (first, second),
+        "scales": (a.ensemble, b.ensemble),
+        "order": (first, align(second, first, **options).ensemble),
+        "both": (a.ensemble, align(b.ensemble, a.ensemble, **options).ensemble),
+    }
+    scales = a.output_scale, b.output_scale
+    found = []
+    for removed, kind in WAYS:
+        path = (geodesic if kind == "geodesic" else linear)(*ends[removed], t)
+        path = scaled(path, scales) if removed in ("scales", "both") else path
+        found += [profile(path, *samples) for samples in (train, test)]
     loss, test_loss = (np.stack([one.loss for one in found[k::2]]) for k in (0, 1))
     error, test_error = (np.stack([one.error for one in found[k::2]]) for k in (0, 1))
-    ends = [
-        (first, second),
-        (a.ensemble, b.ensemble),
-        (first, tidy),
-        (a.ensemble, both.ensemble),
-        (a.ensemble, b.ensemble),
-        (a.ensemble, both.ensemble),
-    ]
-    distance = np.stack([_distance(*pair) for pair in ends])
+    distance = np.stack([_distance(*ends[removed]) for removed, _ in WAYS])
     return Removal(found[0].t, loss, error, test_loss, test_error, distance)
 
 
@@ -154,14 +153,6 @@ def scaled(path: Path, scales: Sequence[Tensor]) -> Path:
         shaped = factor.reshape(*factor.shape, *[1] * (here.ndim - 1)).to(here.device)
         coefficients[name] = tuple(c * shaped.to(c.dtype).to(c.device) for c in coefficients[name])
     return replace(path, coefficients=coefficients)
-
-
-def _line(a: NormalForm, b: NormalForm, t: int | ArrayLike) -> Path:
-    return scaled(linear(a.ensemble, b.ensemble, t), (a.output_scale, b.output_scale))
-
-
-def _geodesic(a: NormalForm, b: NormalForm, t: int | ArrayLike) -> Path:
-    return scaled(geodesic(a.ensemble, b.ensemble, t), (a.output_scale, b.output_scale))
 
 
 def _pairs(ensemble: Ensemble) -> tuple[Ensemble, Ensemble]:

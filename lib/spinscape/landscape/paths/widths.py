@@ -53,11 +53,21 @@ def pair_table(first: ArrayLike, second: ArrayLike, values: ArrayLike) -> Floats
         Numbers of the networks of each pair, ``(P,)``.
     values
         One number for each pair, ``(P,)``.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or a pair is of a network with itself.
     """
     i, j = np.asarray(first, np.int64), np.asarray(second, np.int64)
+    numbers = np.asarray(values, float)
+    if not i.shape == j.shape == numbers.shape or i.ndim != 1 or not len(i):
+        raise ValueError(f"pairs need lists of equal length, not {i.shape}, {j.shape} and {numbers.shape}")
+    if (i == j).any() or min(i.min(), j.min()) < 0:
+        raise ValueError("a pair is of two different networks, numbered from 0")
     count = int(max(i.max(), j.max())) + 1
     table = np.full((count, count), np.nan)
-    table[i, j] = table[j, i] = np.asarray(values, float)
+    table[i, j] = table[j, i] = numbers
     return table
 
 
@@ -75,6 +85,11 @@ def share_of_pairs(comparison: Comparison, hits: ArrayLike) -> Estimate:
         Lines between pairs.
     hits
         Bool for each pair, ``(P,)``.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each pair, or there are fewer than three networks besides the reference.
     """
     flags = np.asarray(hits, bool)
     found = comparison.estimate(flags.astype(float)).clipped(0.0, 1.0)
