@@ -94,7 +94,8 @@ def pair_mean(tables: ArrayLike, *, level: float = 0.95) -> Estimate:
     Pseudo-values of the jackknife, one per state, and Student's t: a table of sums ``x_i + x_j`` has the
     interval of twice the mean of the x.
     In 2,000 simulated tables of 5 to 10 states intervals held the mean in 94% to 96% of them where numbers
-    were sums of normal x, and in 79% to 83% where they were products of exponential ones, the worst case tried.
+    were sums of normal x, and in 79% to 83% where they were products of exponential ones, the worst case
+    tried.
 
     Parameters
     ----------
