@@ -47,6 +47,7 @@ class Case:
 
 from spinscape.companion.predicates import (  # noqa: E402
     critical_points,
+    flatness,
     mode_connectivity,
     permutation_symmetry,
     random_walks,
@@ -61,6 +62,7 @@ _MODULES = (
     permutation_symmetry,
     rsb_clustering,
     mode_connectivity,
+    flatness,
 )
 PREDICATES: dict[str, Predicate] = {k: v for m in _MODULES for k, v in m.PREDICATES.items()}
 CASES: dict[str, Case] = {k: v for m in _MODULES for k, v in m.CASES.items()}
