@@ -79,7 +79,7 @@ FITTED = 99.985
 PRINTED = {512: 98.31 - 97.56, 1024: 98.69 - 97.97, 2048: 98.78 - 98.10, 4096: 98.99 - 98.49}
 CHANGE = 1.5
 VERY = 1.1
-ROUNDING = 1e-6
+ROUNDING, VISIBLE = 1e-6, 1e-3
 COLLAPSED = 1e-2
 BULK, OUTLIERS_EACH = 0.9, 3
 
@@ -213,9 +213,7 @@ def identity(rows: Rows, _: Parameters) -> Verdict:
         for name in ("quadratic", "double_well")
     ).replace("_", " ")
     parts = [
-        exactly(rows[f"difference_{name}"], 0.0, ROUNDING)
-        if rows[f"control_{name}"].value > 1e3 * ROUNDING
-        else None
+        below(rows[f"difference_{name}"], ROUNDING) if above(rows[f"control_{name}"], VISIBLE) else None
         for name in ("quadratic", "double_well")
     ]
     return combine(parts, f"{said}.")
