@@ -307,6 +307,26 @@ def resampled(
     return Estimate(np.array(value), np.array(low), np.array(high), np.array(smallest), level)
 
 
+def difference_of_means(first: ArrayLike, second: ArrayLike) -> float:
+    """Return the mean of the first seeds less that of the second, for `resampled`."""
+    return float(np.mean(np.asarray(first, float)) - np.mean(np.asarray(second, float)))
+
+
+def log_ratio_of_means(first: ArrayLike, second: ArrayLike) -> float:
+    """Return the logarithm to base 10 of `ratio_of_means`, NaN where a mean is not positive."""
+    means = [float(np.mean(np.asarray(group, float))) for group in (first, second)]
+    return float(np.log10(means[0] / means[1])) if min(means) > 0 else float("nan")
+
+
+def rank_of_rows(*groups: ArrayLike) -> float:
+    """Return Spearman's correlation of two numbers over the seeds of all groups, for `resampled`.
+
+    Each group is a list of seeds of two numbers, ``(n, 2)``.
+    """
+    rows = np.concatenate([np.asarray(group, float) for group in groups])
+    return float(spearman_rows(rows[:, 0], rows[:, 1]))
+
+
 def ratio_of_means(first: ArrayLike, second: ArrayLike) -> float:
     """Return the mean of the first seeds over that of the second, for `resampled`."""
     return float(np.mean(np.asarray(first, float)) / np.mean(np.asarray(second, float)))
