@@ -1,4 +1,4 @@
-"""Figures and tables of flatness: lines and energies by batch size, spectra, algorithms, what predicts errors."""
+"""Figures and tables of flatness: lines and energies by batch size, spectra, algorithms, predictions."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def confound(axes: Sequence[Axes], spreads: ArrayLike, found: Mapping[str, Seque
 def spectra(
     axes: Sequence[Axes], exact: Floats, small: Spectrum, large: Spectrum, top: Floats, *, width: float = 0.01
 ) -> None:
-    """Draw spectra in units of the largest eigenvalue: exact and Lanczos (left), Lanczos and outliers (right).
+    """Draw spectra in units of the largest eigenvalue: exact and Lanczos, Lanczos and outliers.
 
     Parameters
     ----------
@@ -154,12 +154,15 @@ def spectra(
         panel.set(xlabel=r"eigenvalue / $\lambda_1$", yscale="log")
         panel.set_ylim(max(1e-5, 0.1 / len(exact)) if found is small else 1e-6, None)
     edges = np.linspace(-0.3, 1.1, 141)
-    axes[0].stairs(np.histogram(exact / exact[-1], edges)[0] / len(exact) / np.diff(edges), edges, color=other,
+    share = np.histogram(exact / exact[-1], edges)[0] / len(exact) / np.diff(edges)
+    axes[0].stairs(share, edges, color=other,
                    fill=True, alpha=0.4, label="exact")  # fmt: skip
     axes[0].set_ylabel("density")
     axes[0].legend(fontsize=8)
     floor = axes[1].get_ylim()[0]
-    axes[1].plot(top / top[0], np.full(len(top), 2 * floor), "|", ms=10, color=other, label="largest eigenvalues")
+    axes[1].plot(
+        top / top[0], np.full(len(top), 2 * floor), "|", ms=10, color=other, label="largest eigenvalues"
+    )
     axes[1].legend(fontsize=8)
 
 
@@ -169,10 +172,12 @@ def collapse(axes: Sequence[Axes], coupled: Replicated, free: Replicated) -> Non
     epochs = np.arange(1, len(coupled.distance) + 1)
     for found, name, colour in ((coupled, "schedule", one), (free, "no coupling", other)):
         plotting.band(axes[0], epochs, np.sqrt(found.distance).T, label=name, colour=colour)
-    used = np.where(coupled.gamma > 0, coupled.gamma, np.nan)
-    wanted = np.where(coupled.wanted > 0, coupled.wanted, np.nan)
-    axes[1].plot(epochs, np.nanmean(np.where(np.isfinite(wanted), wanted, np.nan), 1), "--", color=other, label="scheduled") if np.isfinite(wanted).any() else None
-    axes[1].plot(epochs, np.where(np.isfinite(used).any(1), np.nansum(used, 1) / np.maximum(1, np.isfinite(used).sum(1)), np.nan), "-", color=one, label="used")
+    for values, name, line, colour in (
+        (coupled.wanted, "scheduled", "--", other),
+        (coupled.gamma, "used", "-", one),
+    ):
+        mean = values.mean(1)
+        axes[1].plot(epochs[mean > 0], mean[mean > 0], line, color=colour, label=name)
     axes[0].set(xlabel="epoch", ylabel="distance to the centre", yscale="log")
     axes[1].set(xlabel="epoch", ylabel=r"coupling $\gamma$", yscale="log")
     for panel in axes:
@@ -195,7 +200,9 @@ def scatter(axes: Sequence[Axes], found: Mapping[str, Floats], errors: Floats, g
     names = list(dict.fromkeys(groups))
     for panel, (name, values) in zip(axes, found.items(), strict=True):
         for group, colour in zip(names, plotting.colours(len(names)), strict=True):
-            panel.plot(values[groups == group], errors[groups == group], "o", ms=3.5, color=colour, label=group)
+            panel.plot(
+                values[groups == group], errors[groups == group], "o", ms=3.5, color=colour, label=group
+            )
         panel.set(xlabel=name, xscale="log")
     axes[0].set_ylabel("test error (%)")
     axes[0].legend(fontsize=7)
@@ -208,12 +215,15 @@ def entropy(
     one = plotting.colours(1)[0]
     ends = [min(cases.exact.min(), cases.value.min()), max(cases.exact.max(), cases.value.max())]
     axes[0].plot(ends, ends, "-", color="0.6", lw=1)
-    axes[0].errorbar(cases.exact.ravel(), cases.value.ravel(), yerr=2 * cases.error.ravel(), fmt="o", ms=3.5, color=one)
+    axes[0].errorbar(
+        cases.exact.ravel(), cases.value.ravel(), yerr=2 * cases.error.ravel(), fmt="o", ms=3.5, color=one
+    )
     axes[0].set(xlabel="closed form (nats)", ylabel="estimate (nats)")
     names = list(dict.fromkeys(groups))
     for group, colour in zip(names, plotting.colours(len(names)), strict=True):
         rows = groups == group
-        axes[1].errorbar(energy[rows], found.value[rows, 0], yerr=found.error[rows, 0], fmt="o", ms=3.5, lw=0.8,
+        style = {"fmt": "o", "ms": 3.5, "lw": 0.8}
+        axes[1].errorbar(energy[rows], found.value[rows, 0], yerr=found.error[rows, 0], **style,
                          color=colour, label=group)  # fmt: skip
     axes[1].set(xlabel="local energy", ylabel="local entropy (nats)", xscale="log")
     axes[1].legend(fontsize=7)
@@ -226,7 +236,8 @@ def ranking(axes: Axes, found: Ranking) -> None:
     for k, (name, colour) in enumerate(zip(words, plotting.colours(3), strict=True)):
         value, low, high = found.value[k], found.low[k], found.high[k]
         bars = np.nan_to_num([value - low, high - value])
-        axes.errorbar(value, places + 0.2 * (1 - k), xerr=np.maximum(bars, 0), fmt="o", ms=4, lw=1.2, capsize=2,
+        style = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2}
+        axes.errorbar(value, places + 0.2 * (1 - k), xerr=np.maximum(bars, 0), **style,
                       color=colour, label=name)  # fmt: skip
     axes.axvline(0, color="0.6", lw=0.8)
     axes.set_yticks(places, list(found.names), fontsize=8)
@@ -235,15 +246,20 @@ def ranking(axes: Axes, found: Ranking) -> None:
     axes.legend(fontsize=8, loc="lower left")
 
 
-def arms(axes: Any, wrong: Mapping[tuple[str, str], Floats], shaken: Mapping[tuple[str, str], LocalEnergy]) -> None:
+def arms(
+    axes: Any, wrong: Mapping[tuple[str, str], Floats], shaken: Mapping[tuple[str, str], LocalEnergy]
+) -> None:
     """Draw test errors (left) and local energies (right), a row of panels for each network."""
     bodies = list(dict.fromkeys(name for name, _ in wrong))
     for row, body in zip(axes, bodies, strict=True):
-        for k, ((arm, words), colour) in enumerate(zip(ARMS.items(), plotting.colours(len(ARMS)), strict=True)):
+        for k, ((arm, words), colour) in enumerate(
+            zip(ARMS.items(), plotting.colours(len(ARMS)), strict=True)
+        ):
             errors = wrong[body, arm]
             found = statistics.mean(errors)
             row[0].plot(k + 0.15 + 0 * errors, errors, ".", color=colour, alpha=0.6)
-            row[0].errorbar([k], [found.value], yerr=[[found.value - found.low], [found.high - found.value]], fmt="o",
+            bars = [[found.value - found.low], [found.high - found.value]]
+            row[0].errorbar([k], [found.value], yerr=bars, fmt="o",
                             ms=4, capsize=3, color=colour)  # fmt: skip
             one = shaken[body, arm]
             plotting.band(row[1], one.sigmas, 100 * one.error, label=words, colour=colour, marker="o", ms=3)
@@ -253,7 +269,9 @@ def arms(axes: Any, wrong: Mapping[tuple[str, str], Floats], shaken: Mapping[tup
     axes[0, 1].legend(fontsize=8)
 
 
-def batch_table(scores: Mapping[tuple[int, str], Mapping[str, Floats]], gain: Mapping[int, statistics.Estimate]) -> Markdown:
+def batch_table(
+    scores: Mapping[tuple[int, str], Mapping[str, Floats]], gain: Mapping[int, statistics.Estimate]
+) -> Markdown:
     """Return Table A3, here and printed."""
     rows = []
     for m, one in gain.items():
@@ -264,26 +282,43 @@ def batch_table(scores: Mapping[tuple[int, str], Mapping[str, Floats]], gain: Ma
                 words.append(f"{values.mean():.3f} ({values.std(ddof=1):.3f})")
         words.append(f"{float(one.value):.2f} [{float(one.low):.2f}, {float(one.high):.2f}]")
         printed = TABLE_A3.get(m)
-        words.append(f"{printed[0]:.2f}, {printed[1]:.2f}: {printed[0] - printed[1]:.2f}" if printed else "not printed")
+        words.append(
+            f"{printed[0]:.2f}, {printed[1]:.2f}: {printed[0] - printed[1]:.2f}" if printed else "not printed"
+        )
         rows.append(words)
-    heads = ["network", "training, small", "training, large", "test, small", "test, large", "gain (points)", "printed test"]
+    heads = [
+        "network",
+        "training, small",
+        "training, large",
+        "test, small",
+        "test, large",
+        "gain (points)",
+        "printed test",
+    ]
     return tables.markdown(heads, rows)
 
 
-def arm_table(wrong: Mapping[tuple[str, str], Floats], shaken: Mapping[tuple[str, str], LocalEnergy], place: int) -> Markdown:
+def arm_table(
+    wrong: Mapping[tuple[str, str], Floats], shaken: Mapping[tuple[str, str], LocalEnergy], place: int
+) -> Markdown:
     """Return test error and local energy at one size of the noise, by network and algorithm."""
     rows = []
     for (body, arm), errors in wrong.items():
         test, energy = statistics.mean(errors), statistics.mean(100 * shaken[body, arm].error[:, place])
-        rows.append([f"{body}, {ARMS[arm]}", *(f"{float(e.value):.2f} [{float(e.low):.2f}, {float(e.high):.2f}]" for e in (test, energy))])
+        rows.append(
+            [
+                f"{body}, {ARMS[arm]}",
+                *(f"{float(e.value):.2f} [{float(e.low):.2f}, {float(e.high):.2f}]" for e in (test, energy)),
+            ]
+        )
     return tables.markdown(["network", "test error (%)", "local energy (points)"], rows)
 
 
 def printed_table(*, copies: int) -> Markdown:
     """Return the slides' table with projected GPU hours."""
-    rows = [
-        [f"{row.network}, {row.dataset}", *(f"{e:g}" if e == e else "-" for e in (row.baseline, row.rsgd, row.esgd, row.rsgd_x_y)),
-         f"{row.gpu_hours(copies=copies):.2g}"]
-        for row in ROWS
-    ]  # fmt: skip
+    rows = []
+    for row in ROWS:
+        errors = (row.baseline, row.rsgd, row.esgd, row.rsgd_x_y)
+        words = ["-" if np.isnan(error) else f"{error:g}" for error in errors]
+        rows.append([f"{row.network}, {row.dataset}", *words, f"{row.gpu_hours(copies=copies):.2g}"])
     return tables.markdown(["row", "baseline", "rSGD", "eSGD", "rSGD x y", "GPU hours"], rows)
