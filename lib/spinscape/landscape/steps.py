@@ -35,6 +35,9 @@ OBSERVABLES, BATCHES, IMAGES = 71, 72, 73
 BENDS, BANDS = 82, 83
 """Likewise, for curves and for bands between networks."""
 
+LANCZOS = 94
+"""Likewise, for the first vectors of Krylov spaces."""
+
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""
