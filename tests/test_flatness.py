@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from small import dense_hessian, network
-from spinscape.landscape.flatness import _signs, hessian_trace
+from spinscape.landscape.flatness.trace import _signs, hessian_trace
 from spinscape.landscape.steps import PROBES, generator
 from spinscape.networks.ensemble import Ensemble
 

@@ -36,6 +36,10 @@ BENDS, BANDS = 82, 83
 """Likewise, for curves and for bands between networks."""
 
 
+SHAKES, CHAINS, DRAWN_ANEW = 95, 96, 97
+"""Likewise, for noise on weights, for chains around networks, and for networks drawn anew in a ranking."""
+
+
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""
     if not sigmas or min(sigmas) <= 0:
