@@ -96,9 +96,8 @@ def run(
         p = torch.stack([draw(u.shape[1:], u, g) for g in generators])
         # Lengths vary, so that no chain swings to and fro.
         angle = width.exp() * (0.75 + 0.5 * uniform[:, 0])
-        before = strength * loss + (_squares(u) + _squares(p)) / 2
-        v, q, new, bend = _leap(energy, u, p, slope, angle, leaps)
-        change = strength * new + (_squares(v) + _squares(q)) / 2 - before
+        v, new, bend, kicks = _leap(energy, u, p, slope, angle, leaps)
+        change = strength * (new - loss) + kicks
         chance = (-change).clamp(max=0).exp().nan_to_num(0.0)
         yes = uniform[:, 1] < chance
         keep = yes.to(u.device)[:, None]
@@ -117,14 +116,22 @@ def run(
 def _leap(
     energy: Energy, u: Tensor, p: Tensor, slope: Tensor, angle: Tensor, leaps: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Follow the flow: half a kick by the loss, a rotation, half a kick, and so on."""
+    """Follow the flow: half a kick by the loss, a rotation, half a kick, and so on.
+
+    Rotations leave ``|u|^2 + |p|^2``, so only what kicks change is counted, ``(C,)``: the sums themselves are
+    as large as the number of parameters, and their rounding would be too.
+    """
     half, cosine, sine = (value.to(u)[:, None] for value in (angle / 2, angle.cos(), angle.sin()))
-    for _ in range(leaps):
-        p = p - half * slope
-        u, p = cosine * u + sine * p, cosine * p - sine * u
-        loss, slope = energy(u)
-        p = p - half * slope
-    return u, p, loss, slope
+    change = torch.zeros(len(u), dtype=torch.float64)
+    for leap in range(leaps + 1):
+        size = half if leap in (0, leaps) else 2 * half
+        kicked = p - size * slope
+        change -= (size * (p + kicked) * slope).sum(1, dtype=torch.float64).cpu() / 2
+        p = kicked
+        if leap < leaps:
+            u, p = cosine * u + sine * p, cosine * p - sine * u
+            loss, slope = energy(u)
+    return u, loss, slope, change
 
 
 def _squares(rows: Tensor) -> Tensor:

@@ -153,8 +153,8 @@ def along(
 
     Notes
     -----
-    Variances of batch norms are not continued beyond the ends, where they could turn negative: there they are
-    those of the nearer network.
+    Statistics of batch norms are not continued beyond the ends, where variances could turn negative: there
+    they are those of the nearer network.
     """
     positions = as_numbers("alphas", alphas)
     if positions.ndim != 1 or not positions.size or not np.isfinite(positions).all():
