@@ -39,6 +39,10 @@ LANCZOS = 94
 """Likewise, for the first vectors of Krylov spaces."""
 
 
+SHAKES, CHAINS, DRAWN_ANEW = 95, 96, 97
+"""Likewise, for noise on weights, for chains around networks, and for networks drawn anew in a ranking."""
+
+
 def check(sigmas: list[float], steps: int, walks: int) -> None:
     """Refuse step sizes that are not positive and counts below 1."""
     if not sigmas or min(sigmas) <= 0:

@@ -29,6 +29,7 @@ from spinscape.landscape.symmetry.permutations import (
 from spinscape.landscape.symmetry.recovery import Recovery, recovery
 from spinscape.landscape.symmetry.scaling import (
     flip_signs,
+    random_rescale,
     random_scales,
     random_signs,
     rescale,
@@ -65,6 +66,7 @@ __all__ = [
     "permute",
     "quotient_distances",
     "random_permutations",
+    "random_rescale",
     "random_scales",
     "random_signs",
     "random_swaps",

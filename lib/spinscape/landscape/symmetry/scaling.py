@@ -141,6 +141,37 @@ def rescale(
     return _multiply(ensemble, "scales", scales, description)
 
 
+def random_rescale(
+    ensemble: Ensemble, spread: float = 1.0, seed: int = 0, *, description: Description | None = None
+) -> Ensemble:
+    """Rescale every hidden unit by a random factor ``exp(spread * standard normal)``.
+
+    Parameters
+    ----------
+    ensemble
+        R networks; batch norms are folded first.
+    spread
+        Standard deviation of the logarithm of the factors; at 0 weights stay.
+    seed
+        Seed of the factors; those of network r depend on the seed and r only.
+    description
+        As in :func:`rescale`.
+
+    Returns
+    -------
+    Ensemble
+        Networks of the same functions whose Hessians differ.
+
+    Raises
+    ------
+    ValueError
+        As :func:`random_scales` and :func:`rescale`.
+    """
+    ensemble, known = folded(ensemble, description)
+    factors = random_scales(known, replicas=ensemble.replicas, spread=spread, seed=seed)
+    return rescale(ensemble, factors, description)
+
+
 def flip_signs(
     ensemble: Ensemble, signs: Mapping[str, ArrayLike], description: Description | None = None
 ) -> Ensemble:
