@@ -25,25 +25,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf, isfinite
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spinscape.networks._coupling import CLIP
 from spinscape.networks._course import check_batch, check_counts, origin_of, prepare, rates
-from spinscape.networks._group import Group
 from spinscape.networks._langevin import InnerLoop, Loop, Noise, amplitude
+from spinscape.networks._nested import Record, check_loop, strengths
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.evaluation import evaluate
-from spinscape.networks.forward import Tensors
 from spinscape.networks.history import History
 from spinscape.networks.losses import PerSample
-from spinscape.networks.optimisers import as_stacked
 from spinscape.networks.replicated import Replicated, stability_limit, train_replicated
-from spinscape.networks.running_statistics import with_statistics
 
 __all__ = [
     "Entropic",
@@ -69,7 +64,8 @@ class Entropic:
     Attributes
     ----------
     networks
-        The networks x. Their history is theirs at the epochs' ends, in evaluation mode.
+        The networks x. Their history is theirs at the epochs' ends, in evaluation mode; training curves are
+        NaN where they were not evaluated.
     gamma
         Strength of the coupling in each turn, float64 ``(T,)``.
     wanted
@@ -224,8 +220,8 @@ def train_entropy(
     loss, initialisation, seed, device, dtype, chunk, start
         As in `train`.
     evaluate_train
-        Whether to evaluate the networks on the training samples after every epoch, which takes a forward
-        pass; without it the training curves of the history are those of the walkers.
+        Whether to evaluate the networks on the training samples after every epoch, and not the last alone.
+        That is a forward pass, a sixth of an epoch's time for dense layers and up to half for convolutions.
     evaluate_test
         As in `train`.
 
@@ -249,7 +245,7 @@ def train_entropy(
         Once, with the numbers of the networks that diverged.
     """
     check_counts(epochs=epochs, replicas=replicas, inner=inner, chunk=chunk, batch_size=batch_size)
-    _check(inner_rate, inner_momentum, inner_decay, gamma, scoping, noise, average)
+    check_loop(inner_rate, inner_momentum, inner_decay, gamma, scoping, noise, average, LIMIT)
     check_batch(batch_size, dataset)
     steps = -(-len(dataset.x_train) // batch_size)
     if inner > epochs * steps:
@@ -278,13 +274,13 @@ def train_entropy(
         evaluate_test=evaluate_test,
         origin=origin_of(model, start),
     )
-    wanted = _wanted(gamma, scoping, -(-epochs * steps // inner))
-    strengths = np.minimum(wanted, max(gamma, CLIP * LIMIT / inner_rate))
+    wanted = strengths(gamma, scoping, -(-epochs * steps // inner))
+    used = np.minimum(wanted, max(gamma, CLIP * LIMIT / inner_rate))
     loop = Loop(
-        inner, inner_rate, noise, average, inner_momentum, nesterov, inner_decay, scaled, strengths.tolist()
+        inner, inner_rate, noise, average, inner_momentum, nesterov, inner_decay, scaled, used.tolist()
     )
     shared, outer = Noise(seed, amplitude(inner_rate, noise)) if noise else None, course.plan.rule
-    record = _Record(epochs, replicas, (course.plan.x, course.plan.y), course.loss, evaluate_train)
+    record = Record(epochs, replicas, (course.plan.x, course.plan.y), course.loss, evaluate_train)
     made = course.nested(
         lambda params: InnerLoop(params, loop, outer, shared), record.begin, record.shown, TENSORS
     ).go(replicas, callback=record.record, chunk=chunk)
@@ -292,8 +288,8 @@ def train_entropy(
     history = replace(made.history, train_loss=record.loss, train_accuracy=record.accuracy)
     turns = epochs * steps // inner
     return Entropic(
-        Ensemble(model, made.params, made.buffers, history if evaluate_train else made.history),
-        strengths[:turns],
+        Ensemble(model, made.params, made.buffers, history),
+        used[:turns],
         wanted[:turns],
         record.distance,
         made.history.train_loss,
@@ -302,78 +298,3 @@ def train_entropy(
         learning_rate * np.array(rates(annealing, epochs)),
         LIMIT,
     )
-
-
-class _Record:
-    """What comes of the networks, epoch by epoch: answers on the training samples, distances, ``(E, R)``."""
-
-    def __init__(
-        self, epochs: int, replicas: int, train: tuple[Tensor, Tensor], task: str | PerSample, answers: bool
-    ) -> None:
-        self.train, self.task, self.answers = train, task, answers
-        self.loss, self.accuracy, self.distance = (np.full((epochs, replicas), np.nan) for _ in range(3))
-
-    def begin(self, group: Group) -> None:
-        """Tell the inner loop that an epoch begins."""
-        rule = _inner(group)
-        steps = -(-len(group.plan.x) // group.plan.batch_size)
-        rule.begin(group.replicas, group.epoch, steps, [leaf[0].numel() for leaf in group.leaves])
-
-    def shown(self, group: Group) -> tuple[Tensors, Tensors]:
-        """Return the networks of a group, which are not its walkers, and take down the distances."""
-        states = [_inner(group).state[param] for param in group.stepped]
-        self.distance[group.epoch, group.replicas] = sum(state["apart"] for state in states).numpy()
-        left, params = iter(states), {}
-        for name, value in group.params.items():
-            if not value.requires_grad:
-                params[name] = value.detach()
-                continue
-            centre = next(left)["centre"]
-            params[name] = as_stacked(centre, value.shape[1:]) if group.plan.by_rows else centre
-        now = Ensemble(group.plan.model, params, group.buffers)
-        now = with_statistics(now, self.train[0], batch_size=group.plan.batch_size)
-        return now.params, now.buffers
-
-    def record(self, epoch: int, replicas: np.ndarray, now: Ensemble) -> None:
-        """Record what the networks answer on the training samples; `epoch` is from 1."""
-        if self.answers:
-            found = evaluate(now, *self.train, loss=self.task)
-            self.loss[epoch - 1, replicas] = found.loss
-            self.accuracy[epoch - 1, replicas] = found.accuracy
-
-
-def _inner(group: Group) -> InnerLoop:
-    assert isinstance(group.rule, InnerLoop)
-    return group.rule
-
-
-def _wanted(gamma: float, scoping: float, turns: int) -> np.ndarray:
-    """Return ``gamma (1 + scoping)^t`` for so many turns; zeros if it begins at zero."""
-    if not gamma:
-        return np.zeros(turns)
-    with np.errstate(over="ignore"):
-        return np.asarray(gamma * (1.0 + scoping) ** np.arange(turns))
-
-
-def _check(
-    rate: float, momentum: float, decay: float, gamma: float, scoping: float, noise: float, average: float
-) -> None:
-    """Refuse numbers of the inner loop that are out of range."""
-    if not 0 < rate < inf:
-        raise ValueError(f"inner_rate must be a positive number, not {rate}")
-    for name, value in (
-        ("gamma", gamma),
-        ("scoping", scoping),
-        ("noise", noise),
-        ("inner_decay", decay),
-    ):
-        if not (isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be a finite number of at least 0, not {value}")
-    for name, value in (("average", average), ("inner_momentum", momentum)):
-        if not 0 <= value < 1:
-            raise ValueError(f"{name} must lie in [0, 1), not {value}")
-    if rate * gamma > LIMIT:
-        raise ValueError(
-            f"gamma {gamma:g} drives walkers from their centres: it must be at most {LIMIT / rate:.6g}, "
-            f"where inner_rate * gamma is {LIMIT:g}"
-        )
