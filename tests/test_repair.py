@@ -22,6 +22,7 @@ from spinscape.landscape.paths import (
     unit_statistics,
     variance_ratios,
 )
+from spinscape.networks import _pieces
 from spinscape.networks.convolutional import convnet
 from spinscape.networks.ensemble import Ensemble, evaluate, outputs
 from spinscape.networks.folding import fold
@@ -221,7 +222,7 @@ def test_memory_that_runs_out_halves_the_chunk(monkeypatch: pytest.MonkeyPatch) 
     found = repair(points, [a, b], x, t=T)
     assert torch.equal(found.flat(), wanted.flat())
     assert max(sizes) == 12
-    monkeypatch.setattr(_by_layer, "available_bytes", lambda device: 1000.0)
+    monkeypatch.setattr(_pieces, "available_bytes", lambda device: 1000.0)
     with pytest.raises(MemoryError, match="at most 4 samples"):
         repair(points, [a, b], x, t=T)
     with pytest.raises(MemoryError, match="at most 2 samples"):

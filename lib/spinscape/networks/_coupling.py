@@ -14,6 +14,7 @@ from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
 from spinscape.networks.history import History
 from spinscape.networks.losses import PerSample
+from spinscape.networks.running_statistics import with_statistics
 
 CLIP = 0.5
 """Share of the stability limit that a schedule's strength is clipped to: the curvature of the loss adds to
@@ -62,8 +63,9 @@ def centre_of(copies: Ensemble, count: int) -> Ensemble:
     Returns
     -------
     Ensemble
-        R networks. Buffers are averaged too, which is not what a batch norm would measure; counts are those
-        of the first copy.
+        R networks. Buffers are averaged too, which is not what a batch norm would measure
+        (:func:`spinscape.networks.running_statistics.with_statistics` does); counts are those of the first
+        copy.
 
     Raises
     ------
@@ -132,12 +134,13 @@ class Coupling:
         train: tuple[Tensor, Tensor],
         test: tuple[Tensor, Tensor] | None,
         loss: str | PerSample,
+        batch_size: int,
     ) -> None:
         epochs = len(rates)
         self.copies, self.interval = copies, interval
         self.given, self.growth, self.balance = given, growth, balance
         self.rates, self.limit = rates, limit
-        self.train, self.test, self.loss = train, test, loss
+        self.train, self.test, self.loss, self.batch_size = train, test, loss, batch_size
         self.first = np.full(groups, np.nan)
         self.gamma, self.wanted, self.distance = (np.full((epochs, groups), np.nan) for _ in range(3))
         self.centre = History.empty(epochs, groups)
@@ -175,10 +178,14 @@ class Coupling:
         apart *= strength.view(-1, *[1] * (apart.ndim - 1))
         return apart.flatten(0, 1).add_(slope)
 
+    def middle(self, now: Ensemble) -> Ensemble:
+        """Return the centres, with statistics of batch norms that are their own."""
+        return with_statistics(centre_of(now, self.copies), self.train[0], batch_size=self.batch_size)
+
     def record(self, epoch: int, replicas: np.ndarray, now: Ensemble) -> None:
         """Record what the epoch has come to; `epoch` is from 1, `now` has the copies' history."""
         numbers, row = self._groups(replicas), epoch - 1
-        middle = centre_of(now, self.copies)
+        middle = self.middle(now)
         self.distance[row, numbers] = squared_distance(now, middle)
         curves = self.centre
         for name, samples in (("train", self.train), ("test", self.test)):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from spinscape import progress
 from spinscape.networks import optimisers
-from spinscape.networks._group import Begin, Group, Labels, Origin, Plan
+from spinscape.networks._group import Begin, Group, Labels, Origin, Plan, Shown
 from spinscape.networks._run import Callback, Run, Stop
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.device import FEW, chunk_size, keep_heap, resolve_device
@@ -43,6 +43,13 @@ class Course:
     def coupled(self, copies: int, begin: Begin) -> Course:
         """Return the course in which so many networks in a row stay together and pull at each other."""
         return replace(self, plan=replace(self.plan, together=copies, begin=begin))
+
+    def nested(self, rule: optimisers.Factory, begin: Begin, shown: Shown, tensors: int) -> Course:
+        """Return the course in which steps are those of a loop inside another, of which networks are `shown`.
+
+        A step works on so many `tensors` of the parameters' size.
+        """
+        return replace(self, plan=replace(self.plan, rule=rule, begin=begin, shown=shown, tensors=tensors))
 
     def labelled(self, labels: Labels) -> Course:
         """Return the course in which every network has labels of its own."""
@@ -198,12 +205,25 @@ def check_counts(**counts: int | None) -> None:
             raise ValueError(f"{what} must be an integer of at least 1, not {value}")
 
 
+def check_batch(batch_size: int, dataset: Dataset) -> None:
+    """Refuse batches that are larger than the training samples.
+
+    Raises
+    ------
+    ValueError
+        It tells how many samples there are.
+    """
+    samples = len(dataset.x_train)
+    if batch_size > samples:
+        raise ValueError(f"batch_size must be at most the {samples} training samples, not {batch_size}")
+
+
 def bytes_of(plan: Plan, dtype: torch.dtype) -> float:
-    """Estimate what one replica works on: five tensors of its parameters, a batch, its layers."""
+    """Estimate what one replica works on: tensors of its parameters' size, a batch, its layers."""
     shapes = [value.shape for value in plan.model.parameters()]
     count = sum(shape.numel() for shape in shapes)
     units = plan.x[0].numel() + 3 * sum(shape[0] for shape in shapes if len(shape) > 1)
-    return torch.empty((), dtype=dtype).element_size() * (5 * count + plan.batch_size * units)
+    return torch.empty((), dtype=dtype).element_size() * (plan.tensors * count + plan.batch_size * units)
 
 
 def _warn(diverged: np.ndarray, stacklevel: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spinscape.networks import optimisers
+from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.forward import Forward, Tensors
 from spinscape.networks.losses import PerSample, correct, row_means
 from spinscape.networks.models import initialise
@@ -20,6 +21,9 @@ Pull = Callable[[int, list[Tensor], Sequence[Tensor]], Sequence[Tensor]]
 Begin = Callable[["Group"], Pull | None]
 """What makes the pull of an epoch, when it begins; None where there is none."""
 
+Shown = Callable[["Group"], tuple[Tensors, Tensors]]
+"""From a group after an epoch to the parameters and buffers that count as its networks."""
+
 Labels = Callable[[np.ndarray], Tensor]
 """From the numbers of replicas to a label of their own for every sample, ``(R, N)`` on the CPU."""
 
@@ -29,7 +33,8 @@ class Plan:
     """What all replicas share: model, data on the device, and how to step.
 
     Networks that belong `together`, so many in a row, are never worked on apart. `labels` take the
-    place of `y`. `rates` multiply the learning rate, epoch by epoch.
+    place of `y`. `rates` multiply the learning rate, epoch by epoch. A step works on so many `tensors` of the
+    parameters' size. What is `shown` counts as the networks, where those in training do not.
     """
 
     model: nn.Module
@@ -45,6 +50,8 @@ class Plan:
     labels: Labels | None = None
     together: int = 1
     begin: Begin | None = None
+    tensors: int = 5
+    shown: Shown | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,11 @@ class Group:
     def detached(self) -> Tensors:
         """Return the parameters without their place in the graph (no copy)."""
         return {name: value.detach() for name, value in self.params.items()}
+
+    def networks(self) -> Ensemble:
+        """Return what counts as the networks; it may share their tensors."""
+        shown = self.plan.shown
+        return Ensemble(self.plan.model, *((self.detached(), self.buffers) if shown is None else shown(self)))
 
     def draw(self) -> Draws:
         """Draw the next epoch, once: halves that start the epoch again keep the draws."""

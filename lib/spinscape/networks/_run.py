@@ -52,6 +52,7 @@ class Run:
         self.tensors: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
         self.first_loss = np.full(replicas, np.nan)
         self.forward: Forward | None = None
+        self.now: Ensemble | None = None
 
     def work(self, numbers: np.ndarray, start: Callable[[np.ndarray], Group], bar: Any) -> None:
         """Train the replicas of these numbers to their end.
@@ -96,7 +97,7 @@ class Run:
             group.draw()
             backup = group.backup() if len(group.replicas) > 1 else None
             loss, accuracy, first = group.run_epoch(forward)
-            now = Ensemble(self.plan.model, group.detached(), group.buffers)
+            self.now = now = group.networks()
             finite = group.finite().cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -126,20 +127,20 @@ class Run:
 
     def _keep_stopped(self, group: Group, bar: Any) -> Group | None:
         """Store the replicas that are done; return those that go on, or None."""
-        columns = group.replicas
+        columns, now, self.now = group.replicas, self.now, None
+        assert now is not None
         done = self.history.diverged[columns] | (
             self.history.train_loss[group.epoch - 1, columns] <= self.target
         )
         if self.stop is not None:
-            networks = Ensemble(self.plan.model, group.detached(), group.buffers)
-            done |= self.stop(columns, self.history.train_accuracy[group.epoch - 1, columns], networks)
+            done |= self.stop(columns, self.history.train_accuracy[group.epoch - 1, columns], now)
         if group.epoch == self.epochs:
             done[:] = True
         elif not done.any():
             return group
         rows = torch.from_numpy(np.flatnonzero(done))
-        for kept, now in zip(self.tensors, (group.detached(), group.buffers), strict=True):
-            for name, value in now.items():
+        for kept, last in zip(self.tensors, (now.params, now.buffers), strict=True):
+            for name, value in last.items():
                 if name not in kept:
                     kept[name] = value.new_empty(self.replicas, *value.shape[1:])
                 places = torch.from_numpy(columns[done]).to(value.device)

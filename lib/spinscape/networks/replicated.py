@@ -33,7 +33,7 @@ import torch
 from torch import nn
 
 from spinscape.networks._coupling import Coupling, centre_of, check_stable, stability_limit
-from spinscape.networks._course import check_counts, origin_of, prepare, rates
+from spinscape.networks._course import check_batch, check_counts, origin_of, prepare, rates
 from spinscape.networks.datasets import Dataset
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.history import History
@@ -52,7 +52,9 @@ class Replicated:
         ``R * y`` networks: copy a of centre r is number ``r * y + a``. With their history.
     centre
         R networks, the means of the copies. Their history is that of networks of their own: all four curves
-        are of the centre at the epoch's end, in evaluation mode.
+        are of the centre at the epoch's end, in evaluation mode. Batch norms have their statistics measured
+        anew on the training samples, in batches of the batch size, since no mean of the copies' is what a
+        centre sees (:func:`spinscape.networks.running_statistics.reset_statistics`).
     distance
         Mean over copies of the squared Euclidean distance to their centre, at the epoch's end,
         float64 ``(E, R)``; NaN after a group has stopped.
@@ -140,7 +142,9 @@ def train_replicated(
     optimiser, learning_rate, momentum, nesterov, weight_decay, annealing
         As in `train`, for each copy. The coupling is part of the slope that the optimiser is given. Momentum
         and the limit of stability belong to ``"sgd"``; for others they are ignored and nothing is enforced.
-    batch_size, epochs, loss, initialisation, seed, device, dtype, evaluate_test
+    batch_size
+        Samples per step of a copy, at most all.
+    epochs, loss, initialisation, seed, device, dtype, evaluate_test
         As in `train`.
     chunk
         Groups that are worked on at once; by default as many as fit. Copies of one group are never split.
@@ -166,9 +170,12 @@ def train_replicated(
     DivergenceWarning
         Once, with the numbers of the copies of groups that diverged.
     """
-    check_counts(epochs=epochs, copies=copies, replicas=replicas, interval=interval, chunk=chunk)
+    check_counts(
+        epochs=epochs, copies=copies, replicas=replicas, interval=interval, chunk=chunk, batch_size=batch_size
+    )
     if copies < 2:
         raise ValueError("copies must be at least 2: one alone is its own centre")
+    check_batch(batch_size, dataset)
     replicas = _groups(start, replicas, copies)
     if start is not None and start.replicas == replicas:
         start = start[np.repeat(np.arange(replicas), copies)]
@@ -205,11 +212,12 @@ def train_replicated(
         train=(course.plan.x, course.plan.y),
         test=course.test,
         loss=course.loss,
+        batch_size=batch_size,
     )
     if coupling.given is not None:
         check_stable(coupling.given, interval, eta, limit)
     made = course.coupled(copies, coupling.begin).go(replicas * copies, callback=coupling.record, chunk=chunk)
-    middle = centre_of(made, copies)
+    middle = coupling.middle(made)
     return Replicated(
         made,
         Ensemble(model, middle.params, middle.buffers, coupling.centre),

@@ -16,10 +16,10 @@ from spinscape.landscape.paths.repair import (
     unit_statistics,
     variance_ratios,
 )
-from spinscape.landscape.paths.running_statistics import reset_statistics
 from spinscape.landscape.paths.sphere import geodesic
 from spinscape.landscape.paths.triangle import Triangle, triangle
 from spinscape.landscape.paths.widths import Peak, pair_table, peak, share_of_pairs
+from spinscape.networks.running_statistics import reset_statistics
 
 __all__ = [
     "WAYS",

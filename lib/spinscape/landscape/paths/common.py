@@ -22,7 +22,6 @@ from spinscape.landscape.paths.barriers import barriers
 from spinscape.landscape.paths.combination import POINTS, as_positions, linear
 from spinscape.landscape.paths.profiles import profile
 from spinscape.landscape.paths.repair import repair_path
-from spinscape.landscape.paths.running_statistics import reset_statistics
 from spinscape.landscape.symmetry._alike import check_pairs
 from spinscape.landscape.symmetry._pair import Pair
 from spinscape.landscape.symmetry.alignment import align
@@ -30,6 +29,7 @@ from spinscape.landscape.symmetry.matching import Search, look, one_pair, stack
 from spinscape.landscape.symmetry.permutations import Permutations, permute
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.losses import PerSample
+from spinscape.networks.running_statistics import reset_statistics
 from spinscape.statistics import Estimate
 
 Kind = Literal["raw", "common", "pairs", "raw+repair", "common+repair", "pairs+repair"]

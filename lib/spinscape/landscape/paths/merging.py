@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from spinscape import progress
 from spinscape.landscape.paths.repair import repair as reset_units
-from spinscape.landscape.paths.running_statistics import reset_statistics
 from spinscape.landscape.symmetry.alignment import align, barycentre
 from spinscape.landscape.symmetry.checks import whole_numbers
 from spinscape.networks.ensemble import Ensemble, evaluate
 from spinscape.networks.losses import PerSample
+from spinscape.networks.running_statistics import reset_statistics
 
 Floats = NDArray[np.float64]
 

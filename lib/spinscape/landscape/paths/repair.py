@@ -21,8 +21,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from spinscape.landscape.paths._by_layer import ByLayer, in_chunks
+from spinscape.landscape.paths._by_layer import ByLayer
 from spinscape.landscape.paths.combination import Path
+from spinscape.networks._pieces import in_chunks
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.units import join
 

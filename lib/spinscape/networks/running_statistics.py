@@ -2,8 +2,8 @@
 
 A batch norm brings a network's activations to the mean and variance that it learnt, if it knows those that
 come in; of a network between others it does not.
-Measuring them does for networks with batch norms what `repair` does for those without (Jordan et al.,
-arXiv:2211.08403, section 3).
+Measuring them does for networks with batch norms what `spinscape.landscape.paths.repair` does for those
+without (Jordan et al., arXiv:2211.08403, section 3).
 """
 
 from __future__ import annotations
@@ -17,10 +17,30 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from spinscape.landscape.paths._by_layer import check_samples, in_chunks
+from spinscape.networks._pieces import check_samples, in_chunks
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.forward import Forward, training_mode
 from spinscape.networks.units import join
+
+__all__ = ["reset_statistics", "with_statistics"]
+
+
+def with_statistics(
+    ensemble: Ensemble, x: Tensor, *, batch_size: int | None = None, chunk: int | None = None
+) -> Ensemble:
+    """Return networks that can be used as they are: batch norms measured anew, where there are any.
+
+    A mean of networks, or a point that training did not itself pass through, needs this before it is
+    evaluated. Arguments and errors are those of :func:`reset_statistics`; networks without batch norms are
+    returned as they are.
+    """
+    norms = any(tracks(module) for module in ensemble.model.modules())
+    return reset_statistics(ensemble, x, batch_size=batch_size, chunk=chunk) if norms else ensemble
+
+
+def tracks(module: nn.Module) -> bool:
+    """Tell whether a module is a batch norm with running statistics."""
+    return isinstance(module, _BatchNorm) and module.track_running_stats
 
 
 def reset_statistics(
@@ -61,8 +81,8 @@ def reset_statistics(
     for name, module in list(model.named_modules()):
         if isinstance(module, _DropoutNd):
             model.set_submodule(name, nn.Identity())
-        if isinstance(module, _BatchNorm) and module.track_running_stats:
-            module.momentum = 1.0
+        if tracks(module):
+            module.momentum = 1.0  # type: ignore[assignment]
             norms.append(name)
     if not norms:
         raise ValueError(
@@ -82,7 +102,8 @@ def reset_statistics(
     shares = (shares / shares.sum())[:, None, None]
 
     def work(few: Ensemble, rows: slice) -> None:
-        seen = [_trained(model, few, part) for part in batches]
+        forward = Forward(model, few.params, few.buffers, batches[0], training=True)
+        seen = [_trained(forward, few, part) for part in batches]
         for name in norms:
             mean_of, variance_of = join(name, "running_mean"), join(name, "running_var")
             means = torch.stack([state[mean_of] for state in seen])
@@ -97,11 +118,10 @@ def reset_statistics(
     return Ensemble(ensemble.model, ensemble.params, found)
 
 
-def _trained(model: nn.Module, ensemble: Ensemble, x: Tensor) -> dict[str, Tensor]:
+def _trained(forward: Forward, ensemble: Ensemble, x: Tensor) -> dict[str, Tensor]:
     """Return the buffers after one batch in training mode."""
     state = {name: value.clone() for name, value in ensemble.buffers.items()}
     with torch.no_grad():
-        forward = Forward(model, ensemble.params, state, x, training=True)
         forward(ensemble.params, state, x, shared=True)
     return state
 
