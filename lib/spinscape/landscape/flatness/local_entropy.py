@@ -61,7 +61,8 @@ class LocalEntropy:
     error
         Its standard error ``(R, G)``: `statistical` and `quadrature` together.
     statistical
-        Of the chains, from their autocorrelation times; deviations between chains count.
+        Of the chains, from their autocorrelation times; deviations between chains count, and it is at least
+        half of `start_gap`.
     quadrature
         Distance to the rule with every other strength; an upper bound for smooth integrands.
     direct, direct_error
@@ -196,8 +197,8 @@ def local_entropy(
     levels = series.mean(-1).numpy()
     energy = np.concatenate([free.mean(-1)[..., None], levels.mean(-1)], -1)
     value, rough = (-beta * energy @ w for w in (weights, coarse))
-    statistical = beta * np.sqrt(variance @ weights[1:] ** 2)
     gap = -beta * (levels[..., ::2].mean(-1) - levels[..., 1::2].mean(-1)) @ weights[1:]
+    statistical = np.maximum(beta * np.sqrt(variance @ weights[1:] ** 2), np.abs(gap) / 2)
     direct, direct_error, direct_count = _direct(-beta * free)
     distance = found.distance.reshape(*shape, steps)[:, :, -1].mean((-2, -1)).numpy()
     first = np.full((*shape[:2], 1), np.nan)
