@@ -10,7 +10,7 @@ from small import network
 from spinscape.glasses.descent import gradient_descent, relax
 from spinscape.glasses.pspin import PSpin, random_points
 from spinscape.landscape.downhill import downhill_walks
-from spinscape.landscape.flatness import hessian_trace
+from spinscape.landscape.flatness import along, hessian_trace, local_energy, local_entropy
 from spinscape.landscape.kinks import kink_rise
 from spinscape.landscape.network_paths import check_paths
 from spinscape.landscape.path_activity import path_activity
@@ -63,6 +63,18 @@ def test_probes_agree(both, data) -> None:
     np.testing.assert_allclose(
         walks[0].loss["a"]["cross_entropy"], walks[1].loss["a"]["cross_entropy"], rtol=1e-8
     )
+
+
+def test_measures_of_flatness_agree(both, data) -> None:
+    x, y = data[0].double(), data[1]
+    one, other = (local_energy(e, x, y, [0.1, 0.4], draws=3) for e in both)
+    np.testing.assert_allclose(other.loss_draws, one.loss_draws, rtol=1e-8)
+    small = {"beta": 20.0, "gammas": [2.0], "steps": 4, "chains": 2, "intervals": 4, "leaps": 2}
+    one, other = (local_entropy(e, x, y, **small) for e in both)
+    np.testing.assert_allclose(other.energy, one.energy, rtol=1e-7)
+    one, other = (along(e[:2], e[2:], [-1.0, 0.5, 2.0], (x, y), (x, y)) for e in both)
+    for name in ("loss", "curvature", "second_difference", "distance"):
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-6)
 
 
 def test_binary_networks_and_paths_of_flips_agree() -> None:

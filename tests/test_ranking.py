@@ -1,4 +1,4 @@
-"""Rank correlations on planted data: known partial correlations, Simpson's paradox, coverage under the null."""
+"""Rank correlations on planted data: partial correlations, Simpson's paradox, coverage under the null."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_intervals_cover_nothing_under_the_null() -> None:
         loss, measure, error = rng.normal(size=(3, 30))
         found = rank({"m": measure}, error, loss, groups, draws=120)
         missed += (found.low[:, 0] > 0) | (found.high[:, 0] < 0)
-    # At 5% each, more than 10% of 200 trials has a chance of 0.3%; within groups of ten intervals are rougher.
+    # At 5% each, more than 10% of 200 trials has a chance of 0.3%; in groups of ten intervals are rougher.
     assert (missed[:2] <= 20).all(), missed
     assert (missed[2:] <= 28).all(), missed
     assert missed.sum() > 4

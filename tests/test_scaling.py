@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gauge import ARCHITECTURES, inputs, networks
 from spinscape.landscape.overlaps import function_change
-from spinscape.landscape.symmetry import flip_signs, random_scales, random_signs, rescale
+from spinscape.landscape.symmetry import flip_signs, random_rescale, random_scales, random_signs, rescale
 from spinscape.networks.convolutional import convnet
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.models import mlp
@@ -121,3 +121,35 @@ def test_what_cannot_be_scaled_is_refused() -> None:
     for draw, of in ((random_scales, bad), (random_signs, odd([2, 3, 1]))):
         with pytest.raises(MemoryError, match="replicas must be at most"):
             draw(of, replicas=10**13)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_random_rescaling_keeps_the_function_and_changes_the_weights(name: str) -> None:
+    ensemble = networks(name)
+    plain, moved = (random_rescale(ensemble, spread, seed=3) for spread in (0.0, 1.0))
+    assert (function_change(ensemble, moved, inputs(name)) < 1e-9).all()
+    assert torch.equal(plain.flat(), random_rescale(plain, 0.0).flat())
+    assert not torch.allclose(plain.flat(), moved.flat(), rtol=0.1)
+    assert torch.equal(random_rescale(ensemble[:1], 1.0, seed=3).flat(), moved.flat()[:1])
+    assert not torch.equal(random_rescale(ensemble, 1.0, seed=4).flat(), moved.flat())
+
+
+def test_random_rescaling_changes_the_hessian_of_a_hand_made_network() -> None:
+    from small import dense_hessian, network
+
+    x, y = torch.randn(30, 6, dtype=torch.float64), torch.arange(30) % 3
+    ensemble = Ensemble.from_modules([network(0).double()])
+    factor = random_scales(ensemble, replicas=1, spread=1.0, seed=2)["0"][0]
+    moved = random_rescale(ensemble, 1.0, seed=2)
+    before, after = (dense_hessian(nets.module(0), x, y) for nets in (ensemble, moved))
+    # Row by row the Hessian is divided by what a parameter was multiplied with.
+    grown = torch.cat([factor.repeat_interleave(6), factor, (1 / factor).repeat(3), torch.ones(3)])
+    assert torch.allclose(after, before / torch.outer(grown, grown), rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(after.trace(), before.trace(), rtol=0.1)
+
+
+def test_random_rescaling_refuses_what_it_cannot_do() -> None:
+    with pytest.raises(ValueError, match="spread"):
+        random_rescale(networks("one layer"), -1.0)
+    with pytest.raises(ValueError, match="seed"):
+        random_rescale(networks("one layer"), 1.0, seed=-1)

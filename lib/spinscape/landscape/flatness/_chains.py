@@ -78,7 +78,7 @@ def run(
     leaps
         Leaps of a proposal.
     tick
-        Called with the number of chains after every proposal.
+        Called with the number of gradients after every proposal.
     """
     u = start
     loss, slope = energy(u)
@@ -107,9 +107,9 @@ def run(
             width = (width + (chance - AIM) / (1 + t / 5) ** 0.6).clamp(max=widest)
             settled += width if t >= later else 0.0
         else:
-            losses[:, t - settle], distances[:, t - settle] = loss, _squares(u).sqrt()
+            losses[:, t - settle], distances[:, t - settle] = loss, _sums(u.square()).sqrt()
             accepted += chance
-        tick(chains)
+        tick(chains * leaps)
     return Run(losses, distances, accepted / steps, width.exp())
 
 
@@ -126,7 +126,7 @@ def _leap(
     for leap in range(leaps + 1):
         size = half if leap in (0, leaps) else 2 * half
         kicked = p - size * slope
-        change -= (size * (p + kicked) * slope).sum(1, dtype=torch.float64).cpu() / 2
+        change -= _sums(size * (p + kicked) * slope) / 2
         p = kicked
         if leap < leaps:
             u, p = cosine * u + sine * p, cosine * p - sine * u
@@ -134,10 +134,10 @@ def _leap(
     return u, loss, slope, change
 
 
-def _squares(rows: Tensor) -> Tensor:
-    """Return squared norms, float64 ``(C,)`` on the CPU."""
+def _sums(rows: Tensor) -> Tensor:
+    """Return sums of rows, float64 ``(C,)`` on the CPU."""
     rows = rows.cpu() if rows.device.type == "mps" else rows
-    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square().cpu()
+    return rows.sum(1, dtype=torch.float64).cpu()
 
 
 def autocorrelation_time(series: Tensor) -> Tensor:

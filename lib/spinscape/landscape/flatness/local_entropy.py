@@ -22,15 +22,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from spinscape.landscape.flatness._chains import Run, autocorrelation_time, run
+from spinscape.landscape.flatness._chains import autocorrelation_time
 from spinscape.landscape.flatness._potential import Potential
 from spinscape.landscape.flatness._quadrature import rule
+from spinscape.landscape.flatness._strengths import sample
 from spinscape.landscape.flatness.local_energy import local_energy
-from spinscape.landscape.steps import CHAINS, draw, generator
 from spinscape.landscape.symmetry.checks import (
     as_numbers,
     at_least,
@@ -41,10 +40,8 @@ from spinscape.landscape.symmetry.checks import (
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.evaluation import evaluate
 from spinscape.networks.losses import PerSample
-from spinscape.progress import bar
 
 Floats = NDArray[np.float64]
-Seen = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,8 @@ class LocalEntropy:
     error
         Its standard error ``(R, G)``: `statistical` and `quadrature` together.
     statistical
-        Of the chains, from their autocorrelation times; deviations between chains count.
+        Of the chains, from their autocorrelation times; deviations between chains count, and it is at least
+        half of `start_gap`.
     quadrature
         Distance to the rule with every other strength; an upper bound for smooth integrands.
     direct, direct_error
@@ -144,7 +142,7 @@ def local_entropy(
         Proposals of each chain that are recorded, and proposals before them (as many, if None), in which
         steps are fitted.
     leaps
-        Gradients per proposal.
+        Gradients per proposal at strength 1; fewer at smaller ones, as the root of the strength.
     chains
         Chains at each strength, an even number: half begin at the network, half at a draw of the Gaussian.
     intervals
@@ -189,7 +187,7 @@ def local_entropy(
     reference = np.asarray(evaluate(ensemble, x, y, loss=loss, accuracy=False).loss)
     nodes, weights, coarse = rule(intervals, power)
     free = _free(ensemble, x, y, beta * pulls, draws, loss, seed)
-    found = _sample(
+    found = sample(
         Potential(ensemble, x, y, loss), beta, pulls, nodes[1:], shape,
         steps=steps, settle=settle, leaps=leaps, chunk=chunk, seed=seed,
     )  # fmt: skip
@@ -199,8 +197,8 @@ def local_entropy(
     levels = series.mean(-1).numpy()
     energy = np.concatenate([free.mean(-1)[..., None], levels.mean(-1)], -1)
     value, rough = (-beta * energy @ w for w in (weights, coarse))
-    statistical = beta * np.sqrt(variance @ weights[1:] ** 2)
     gap = -beta * (levels[..., ::2].mean(-1) - levels[..., 1::2].mean(-1)) @ weights[1:]
+    statistical = np.maximum(beta * np.sqrt(variance @ weights[1:] ** 2), np.abs(gap) / 2)
     direct, direct_error, direct_count = _direct(-beta * free)
     distance = found.distance.reshape(*shape, steps)[:, :, -1].mean((-2, -1)).numpy()
     first = np.full((*shape[:2], 1), np.nan)
@@ -241,50 +239,3 @@ def _direct(logarithms: Floats) -> tuple[Floats, Floats, Floats]:
     mean, count = factors.mean(-1), factors.shape[-1]
     error = factors.std(-1, ddof=1) / (mean * np.sqrt(count))
     return np.log(mean) + top[..., 0], error, factors.sum(-1) ** 2 / (factors**2).sum(-1)
-
-
-def _sample(
-    potential: Potential,
-    beta: float,
-    gammas: Floats,
-    strengths: Floats,
-    shape: tuple[int, int, int, int],
-    *,
-    steps: int,
-    settle: int,
-    leaps: int,
-    chunk: int | None,
-    seed: int,
-) -> Run:
-    """Run all chains, numbered as ``(R, G, T, C)``, some at a time."""
-    centres = potential.ensemble.flat()
-    total = int(np.prod(shape))
-    size = potential.rows_at_once(total) if chunk is None else at_least("chunk", chunk, 1)
-    runs = []
-    with bar("local entropy", total * (steps + settle)) as progress:
-        for start in range(0, total, size):
-            some = [np.unravel_index(i, shape) for i in range(start, min(start + size, total))]
-            r, g, t, c = (np.array(column) for column in zip(*some, strict=True))
-            generators = [generator(seed, CHAINS, *(int(i) for i in which)) for which in some]
-            networks = torch.from_numpy(r).to(centres.device)
-            begin = torch.stack(
-                [
-                    draw(centres.shape[1:], centres, one) * (k % 2)
-                    for one, k in zip(generators, c, strict=True)
-                ]
-            )
-            strength = torch.from_numpy(beta * strengths[t])
-            length = torch.from_numpy(1 / np.sqrt(beta * gammas[g])).to(centres)[:, None]
-            factor = length * strength.to(centres)[:, None]
-            middle = centres[networks]
-
-            def energy(u: Tensor, parts: tuple[Tensor, ...] = (middle, length, factor, networks)) -> Seen:
-                middle, length, factor, networks = parts
-                loss, slope = potential(torch.addcmul(middle, length, u), networks)
-                return loss, slope.mul_(factor)
-
-            runs.append(
-                run(energy, strength, begin, generators, steps=steps, settle=settle, leaps=leaps,
-                    tick=progress.update)
-            )  # fmt: skip
-    return Run(*(torch.cat([getattr(one, name) for one in runs]) for name in Run.__dataclass_fields__))
