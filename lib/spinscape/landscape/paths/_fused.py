@@ -5,8 +5,8 @@ added to the outputs, two of these per pass, while they stay in the core's first
 On one Zen 5 core, for 25 points, 64 inputs, 64 units, 10 outputs and 1437 samples, that takes 0.36 ms, where
 the sums, the activation and the products of PyTorch take 1.3 ms.
 
-Compiling takes about a second once; the machine code is kept on disk, beside this file or where numba keeps
-such files, unless neither can be written to.
+Compiling takes a second, a thousand such paths' time, so the machine code is kept on disk: beside this file or
+where numba keeps such files, unless neither can be written to.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 
 import numba
 import numpy as np
-import torch
 from torch import Tensor
 
-UNITS, OUTPUTS = 4, 2
-"""Units and outputs that go through the samples together."""
+from spinscape.landscape.paths._first_layer import UNITS
+
+OUTPUTS = 2
+"""Outputs that go through the samples together, as `UNITS` units do."""
 
 ZERO = np.float32(0)
 
@@ -94,9 +95,19 @@ def _fill(z, factors, weight, h, out):
                         value = f0 * z[0, u + j, s] + f1 * z[1, u + j, s] + f2 * z[2, u + j, s]
                         h[j, s] = ZERO if value < ZERO else value
             for c in range(0, classes, OUTPUTS):
-                a0, a1, a2, a3 = weight[k, c, u], weight[k, c, u + 1], weight[k, c, u + 2], weight[k, c, u + 3]
+                a0, a1, a2, a3 = (
+                    weight[k, c, u],
+                    weight[k, c, u + 1],
+                    weight[k, c, u + 2],
+                    weight[k, c, u + 3],
+                )
                 d = c + 1
-                b0, b1, b2, b3 = weight[k, d, u], weight[k, d, u + 1], weight[k, d, u + 2], weight[k, d, u + 3]
+                b0, b1, b2, b3 = (
+                    weight[k, d, u],
+                    weight[k, d, u + 1],
+                    weight[k, d, u + 2],
+                    weight[k, d, u + 3],
+                )
                 for s in range(samples):
                     h0, h1, h2, h3 = h[0, s], h[1, s], h[2, s], h[3, s]
                     out[k, c, s] += a0 * h0 + a1 * h1 + a2 * h2 + a3 * h3
