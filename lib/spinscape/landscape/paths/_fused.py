@@ -5,8 +5,8 @@ added to the outputs, two of these per pass, while they stay in the core's first
 On one Zen 5 core, for 25 points, 64 inputs, 64 units, 10 outputs and 1437 samples, that takes 0.36 ms, where
 the sums, the activation and the products of PyTorch take 1.3 ms.
 
-Compiling takes a second, a thousand such paths' time, so the machine code is kept on disk: beside this file or
-where numba keeps such files, unless neither can be written to.
+Compiling takes a second, as long as a thousand such paths, so the machine code is kept on disk: beside this
+file or where numba keeps such files, unless neither can be written to.
 """
 
 from __future__ import annotations
