@@ -8,6 +8,8 @@ finds the caches cold.
 Operations are multiplications of matrices, in millions, for all points: the first layer of a combination
 needs one product per network, not per point.
 Weights and inputs are random: times do not depend on them.
+The target of digits networks with one hidden layer is 5 times as fast as the loop, of all others not slower.
+At the end every row is told to pass or fail by ``alone``, and the exit code is 1 if one fails.
 
     OMP_NUM_THREADS=1 python benchmarks/paths.py
     OMP_NUM_THREADS=1 python benchmarks/paths.py --cases 64-64-10 --pairs 10 --json paths.json
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -134,7 +137,19 @@ def measure(case: str, kind: str, pairs: int) -> dict[str, object]:
     }
 
 
-def main() -> None:
+def verdict(rows: list[dict[str, object]]) -> bool:
+    """Print whether each row reaches its target; tell whether all do."""
+    passed = []
+    for row in rows:
+        passed.append(row["alone"] >= row["target"])
+        print(
+            f"{'pass' if passed[-1] else 'FAIL'}  {row['case']:19} {row['kind']:9} {row['pairs']:4}  "
+            f"{row['alone']:6.2f}, target {row['target']:g}"
+        )
+    return all(passed)
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--kinds", nargs="+", default=["linear", "geodesic", "bezier"])
@@ -142,6 +157,7 @@ def main() -> None:
     parser.add_argument("--json", help="write the rows to this file")
     options = parser.parse_args()
     keep_heap()
+    torch.set_num_threads(1)
     print(f"torch {torch.__version__}, cpu, {torch.get_num_threads()} thread(s)")
     print(
         "network             path     pairs  products loop/ours M   loop ms  ours ms  alone  in turn (median)"
@@ -165,7 +181,8 @@ def main() -> None:
     if options.json:
         with open(options.json, "w", encoding="utf-8") as stream:
             json.dump(rows, stream, indent=1)
+    return 0 if verdict(rows) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 from spinscape.landscape.paths import (
     Path,
     _first_layer,
+    _fused,
     bezier,
     broken,
     combination,
@@ -21,6 +23,7 @@ from spinscape.landscape.paths import (
     triangle,
 )
 from spinscape.landscape.symmetry import normalize
+from spinscape.networks.chain import Scores
 from spinscape.networks.convolutional import convnet
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.forward import is_stackable
@@ -160,6 +163,66 @@ def test_large_layers_go_through_onednn_with_the_same_values() -> None:
     exact = profile(linear(a, b, 5), x.double(), y).loss
     single = profile(linear(a.to(torch.float32), b.to(torch.float32), 5), x, y).loss
     np.testing.assert_allclose(single, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("widths", [(20, 64, 10), (20, 12, 3), (20, 4, 1), (20, 10, 4)])
+def test_one_hidden_layer_is_fused_with_the_same_values(widths, monkeypatch) -> None:
+    """Where it can be; against float64, and against the chain of layers."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    calls = []
+    real = _fused.layers
+    monkeypatch.setattr(_fused, "layers", lambda *a: calls.append(a) or real(*a))
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.rand(203, 20, generator=g), torch.zeros(203, widths[-1])
+    for bias in (True, False):
+        model = mlp(widths, bias=bias)
+        a, c, b = (randomised(model, 2, seed).to(torch.float32) for seed in range(3))
+        unit = [normalize(e).ensemble for e in (a, c, b)]
+        for path in (linear(a, b, 5), bezier(a, c, b, 5), geodesic(unit[0], unit[2], 5)):
+            calls.clear()
+            found = profile(path, x, y, "mse").loss
+            assert len(calls) == (0 if widths[1] % 4 else 2)
+            exact = profile(path.points().to(torch.float64), x.double(), y.double(), "mse", pairs=2).loss
+            np.testing.assert_allclose(found, exact, rtol=2e-5)
+            np.testing.assert_array_equal(profile(path, x, y, "mse", chunk=1).loss, found)
+            calls.clear()
+            with monkeypatch.context() as patch:
+                patch.setattr(torch, "get_num_threads", lambda: 2)
+                np.testing.assert_allclose(profile(path, x, y, "mse").loss, found, rtol=2e-5)
+            assert not calls
+
+
+def test_fused_outputs_keep_what_is_no_number() -> None:
+    z = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(0))
+    z[1, 2, 5], z[0, 1, 7], z[0, 1, 8] = torch.nan, torch.inf, -torch.inf
+    factors, weight = torch.tensor([[[1.0]], [[0.25]]]).expand(2, 1, 4).clone(), torch.ones(1, 3, 4)
+    found = _fused.layers(factors, weight, torch.tensor([[0.0, 1.0, 2.0]]))(z)
+    expected = (z[0] + 0.25 * z[1]).relu().sum(0)
+    assert found.shape == (1, 4, 32)
+    for c in range(3):
+        torch.testing.assert_close(found[0, c], expected + c, equal_nan=True)
+    assert found[0, 0].isnan().sum() == 1
+    assert found[0, 0].isinf().sum() == 1
+
+
+def test_without_a_folder_for_machine_code_it_is_compiled_all_the_same(monkeypatch) -> None:
+    real = numba.njit
+
+    def njit(**options):
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    assert _fused._compiled(lambda a: a + 1)(1) == 2
+
+
+def test_ties_are_counted_for_their_own_network_alone() -> None:
+    """Two of three networks have equal outputs somewhere."""
+    y = torch.tensor([0, 1, 1])
+    outputs = torch.tensor([[[1.0, 2, 2], [1, 2, 2]], [[1, 0, 3], [0, 3, 0]], [[0, 1, 1], [0, 1, 2]]])
+    _, hits = Scores(y, 2, "cross_entropy", accuracy=True)(outputs, y)
+    assert hits.tolist() == [1, 2, 2]
 
 
 def test_ties_count_as_the_first_of_equal_outputs(data) -> None:

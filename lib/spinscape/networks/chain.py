@@ -196,8 +196,9 @@ class Scores:
             rows.index_fill_(1, at, -torch.inf)
             others = logarithms.amax(1)[:, : len(y)]
             hits = (chosen > others).sum(1)
-            if (chosen == others).any():
-                hits = correct(own.mT, y).sum(1)
+            tied = (chosen == others).any(1).nonzero()[:, 0]
+            if len(tied):
+                hits[tied] = correct(own[tied].mT, y).sum(1)
         return chosen.sum(1, dtype=torch.float64).neg_(), hits
 
     def means(self, total: Tensor, hits: Tensor) -> tuple[Tensor, Tensor]:

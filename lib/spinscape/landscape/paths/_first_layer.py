@@ -8,6 +8,9 @@ that is 2 products of the first layer in place of 25.
 Where the activation commutes with positive factors, the numbers of a unit are divided by their sum, which
 goes into the next layer, and the sum of terms begins with a base as it is: one pass less over the hidden
 layer.
+
+In networks of one hidden layer of ReLU units, in float32 on one core, the hidden layer of a point is not even
+written out (`_fused`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -30,6 +34,12 @@ from spinscape.networks.mixture import Named, cut
 
 Tensors = dict[str, Tensor]
 
+Run = Callable[[Tensor], Tensor]
+"""First layers of the bases for a block of samples, ``(bases, F, B)``, to outputs of the points."""
+
+Begin = Callable[[Tensor, slice, Tensor], None]
+"""Fills the hidden layer of some points from that of the bases."""
+
 SAMPLES, MANY_SAMPLES = 768, 1536
 """Samples that go through together on a CPU, at most; products that oneDNN takes over gain from many."""
 
@@ -37,6 +47,10 @@ GPU_SAMPLES = 2**14
 
 CHAIN_BYTES = 2**22
 """Layers of the points that go through a chain together on a CPU."""
+
+UNITS, FUSED_BASES = 4, (2, 3)
+"""What the number of units must be a multiple of where the hidden layer is not written out, and the numbers
+of bases that there is a sum for."""
 
 STACK_BYTES = 8 * 2**20
 """Likewise through a model with batch norms or shortcuts."""
@@ -142,12 +156,19 @@ class Evaluator:
         self.cpu = x.device.type == "cpu"
         self.factors, self.scale, self.affine = self._divided()
         self.rest = None if is_chain(module for _, module in parts.after) else _rest(path, parts)
+        self.fused = self._two_layers()
         first = path.bases[0]
         own = {f"{parts.name}.weight", f"{parts.name}.bias"}
         self.others = [name for name in (*first.params, *first.buffers) if name not in own]
         blocks = -(-len(x) // self._samples())
         self.block = -(-len(x) // (blocks * ROWS)) * ROWS
         self.runs = list(_runs(path))
+
+    def _two_layers(self) -> bool:
+        """Tell whether the model is one hidden layer of ReLU units, in float32 on one core."""
+        after = [type(module) for _, module in self.parts.after if type(module) is not nn.Identity]
+        plain = after == [nn.ReLU, nn.Linear] and self.rows.dtype == torch.float32 and not self.width % UNITS
+        return plain and self.cpu and torch.get_num_threads() == 1
 
     def _samples(self) -> int:
         """Return the largest number of samples at once, from the shapes of one network alone."""
@@ -168,22 +189,24 @@ class Evaluator:
         """Evaluate consecutive points that are combinations of the same bases."""
         own = pair if self.factors.shape[1] > 1 else 0
         part = slice(steps.start, steps.stop)
-        factors = self.factors[:, own, part, :, None]
+        factors = self.factors[bases, own, part]
         points = self.path.parameters(self.others, pair, steps)
         if self.scale is not None:
             name = f"{self.parts.reader}.weight"
             points[name] = points[name] * self.scale[own, part, None]
-        begin = _sum_of([factors[k] for k in bases], affine=self.affine)
         weights, shifts = (
             self._of_bases(f"{self.parts.name}.{what}", pair, bases) for what in ("weight", "bias")
         )
         assert weights is not None
-        through = self._through_chain if self.rest is None else self._stacked
-        run = through(points, len(steps))
+        if self.fused and len(bases) in FUSED_BASES:
+            run = self._fused(points, factors)
+        else:
+            through = self._through_chain if self.rest is None else self._stacked
+            run = through(points, len(steps), _sum_of(factors[..., None], affine=self.affine))
         found = []
         for start in range(0, len(self.y), self.block):
             z = _products(weights, shifts, self.rows[start : start + self.block])
-            found.append(self.scores(run(z, begin), self.y[start : start + self.block]))
+            found.append(self.scores(run(z), self.y[start : start + self.block]))
         losses, hits = (sum(these[1:], these[0]) for these in zip(*found, strict=True))
         return self.scores.means(losses, hits)
 
@@ -210,31 +233,42 @@ class Evaluator:
             return factors, None, False
         return factors / total, total, True
 
-    def _through_chain(self, points: Tensors, count: int) -> Callable[[list[Tensor], Begin], Tensor]:
+    def _fused(self, points: Tensors, factors: Tensor) -> Run:
+        # numba takes a third of a second to import.
+        from spinscape.landscape.paths._fused import layers as fused_layers
+
+        full = factors.expand(-1, -1, self.width).clone()
+        if self.affine:
+            full[0] = 1
+        weight, bias = (points.get(f"{self.parts.reader}.{what}") for what in ("weight", "bias"))
+        assert weight is not None
+        return fused_layers(full, weight, bias)
+
+    def _through_chain(self, points: Tensors, count: int, begin: Begin) -> Run:
         chain = layers(self.parts.after, points)
         room = float(CHAIN_BYTES) if self.cpu else _free(self.y.device)
 
-        def run(z: list[Tensor], begin: Begin) -> Tensor:
+        def run(z: Tensor) -> Tensor:
             return outputs(
-                chain, lambda part, h: begin(z, part, h), self.width, count, z[0],
+                chain, partial(begin, z), self.width, count, z,
                 size=self.chunk, bytes_at_once=room, onednn=True,
             )  # fmt: skip
 
         return run
 
-    def _stacked(self, points: Tensors, count: int) -> Callable[[list[Tensor], Begin], Tensor]:
+    def _stacked(self, points: Tensors, count: int, begin: Begin) -> Run:
         rest = self.rest
         assert rest is not None
         params = {name: points[name] for name, _ in rest.named_parameters()}
         buffers = {name: points[name] for name, _ in rest.named_buffers()}
 
-        def run(z: list[Tensor], begin: Begin) -> Tensor:
+        def run(z: Tensor) -> Tensor:
             room = STACK_BYTES if self.cpu else _free(self.y.device)
-            size = self.chunk or max(1, int(room // (3 * z[0].element_size() * self.widest * z[0].shape[-1])))
+            size = self.chunk or max(1, int(room // (3 * z.element_size() * self.widest * z.shape[-1])))
             found = []
             for start in range(0, count, size):
                 part = slice(start, min(start + size, count))
-                h = z[0].new_empty(part.stop - part.start, *z[0].shape)
+                h = z.new_empty(part.stop - part.start, *z.shape[1:])
                 begin(z, part, h)
                 own = ({name: value[part] for name, value in these.items()} for these in (params, buffers))
                 found.append(stacked_forward(rest, next(own), h.mT, next(own)).mT)
@@ -249,14 +283,10 @@ def _rest(path: Path, parts: Parts) -> nn.Sequential:
     return type(path.bases[0].model)(OrderedDict(named))  # type: ignore[arg-type, return-value]
 
 
-Begin = Callable[[list[Tensor], slice, Tensor], None]
-"""Fills the hidden layer of some points from that of the bases."""
+def _sum_of(factors: Tensor, *, affine: bool) -> Begin:
+    """Return what sums up outputs of bases ``(bases, F, B)`` with factors ``(bases, K, F or 1, 1)``."""
 
-
-def _sum_of(factors: list[Tensor], *, affine: bool) -> Begin:
-    """Return what sums up outputs of bases ``(bases, F, B)`` with factors ``(k, F or 1, 1)``."""
-
-    def begin(z: list[Tensor], part: slice, h: Tensor) -> None:
+    def begin(z: Tensor, part: slice, h: Tensor) -> None:
         done = 2
         if not affine:
             torch.mul(factors[0][part], z[0], out=h)
@@ -271,8 +301,8 @@ def _sum_of(factors: list[Tensor], *, affine: bool) -> Begin:
     return begin
 
 
-def _products(weights: Tensor, shifts: Tensor | None, rows: Tensor) -> list[Tensor]:
-    """Return the first layer's outputs of all bases for a block, ``(F, B)``, padded to whole lines."""
+def _products(weights: Tensor, shifts: Tensor | None, rows: Tensor) -> Tensor:
+    """Return the first layer's outputs of all bases for a block, ``(bases, F, B)``, padded to whole lines."""
     if extra := -len(rows) % ROWS:
         rows = F.pad(rows, (0, 0, 0, extra))
     flat = weights.flatten(0, 1)
@@ -282,7 +312,7 @@ def _products(weights: Tensor, shifts: Tensor | None, rows: Tensor) -> list[Tens
         found = found if bias is None else found.add_(bias)
     else:
         found = flat @ rows.mT if bias is None else torch.addmm(bias, flat, rows.mT)
-    return list(found.split(weights.shape[1]))
+    return found.unflatten(0, weights.shape[:2])
 
 
 def _runs(path: Path) -> Iterator[tuple[range, list[int]]]:
