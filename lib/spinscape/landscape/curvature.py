@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spinscape.landscape.flatness.dense import dense_hessians
+from spinscape.landscape.flatness.dense import dense_hessians, eigenvalues
 from spinscape.networks.ensemble import Ensemble
 from spinscape.networks.losses import PerSample
 
@@ -53,7 +53,6 @@ def negative_curvature(
             f"the dense Hessian of {count} parameters is not taken; {LARGEST} parameters are allowed"
         )
     smallest = [
-        torch.linalg.eigvalsh(matrices)[:, 0].cpu().double()
-        for matrices in dense_hessians(ensemble, x, y, loss=loss, chunk=chunk)
+        eigenvalues(matrices)[:, 0] for matrices in dense_hessians(ensemble, x, y, loss=loss, chunk=chunk)
     ]
     return torch.cat(smallest).numpy()

@@ -120,7 +120,7 @@ class ChainProducts:
             h = self._read(weight[:, None])[:, 0]
         if bias is not None:
             h += bias[..., None]
-        value, slope, bend = _derivatives(activations, h)
+        value, slope, bend = derivatives(activations, h)
         self.layers.append(_Layer(name, weight, slope, bend, value, value))
 
     def _read(self, weight: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ def _groups(model: nn.Module) -> list[tuple[str, list[nn.Module]]]:
     return groups
 
 
-def _derivatives(activations: list[nn.Module], h: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def derivatives(activations: list[nn.Module], h: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return value, first and second derivative of activations, ``(R, m, B)`` each."""
     if not activations:
         return h, None, None

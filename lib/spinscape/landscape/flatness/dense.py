@@ -17,7 +17,7 @@ from spinscape.networks.losses import PerSample
 from spinscape.progress import bar
 
 COPIES = 4
-"""Matrices of D x D per network that are alive at once, in the decomposition too."""
+"""Matrices of D x D doubles per network that are alive at once, in the decomposition too."""
 
 CHUNK_BYTES = 2**26
 """Hessians that are held at once on a CPU."""
@@ -50,12 +50,11 @@ def dense_hessians(
         If the matrix of one network does not fit; it says how many parameters are allowed.
     """
     count = sum(value[0].numel() for value in ensemble.params.values())
-    item = ensemble.dtype.itemsize
-    each, there = float(COPIES * item) * count**2, available_bytes(ensemble.device)
+    each, there = 8.0 * COPIES * count**2, available_bytes(ensemble.device)
     if each > there:
         raise MemoryError(
             f"the dense Hessian of {count:,} parameters takes {each / 2**30:.3g} GiB, more than there is; "
-            f"{int((there / (COPIES * item)) ** 0.5):,} parameters are allowed"
+            f"{int((there / (8 * COPIES)) ** 0.5):,} parameters are allowed"
         )
     size = chunk or chunk_size(each, ensemble.device, ensemble.replicas, cache_bytes=CHUNK_BYTES, few=1)
     for first in range(0, ensemble.replicas, size):
@@ -95,6 +94,16 @@ def exact_spectrum(
     found = []
     with bar("spectrum", ensemble.replicas) as moved:
         for matrices in dense_hessians(ensemble, x, y, loss=loss, chunk=chunk):
-            found.append(torch.linalg.eigvalsh(matrices).cpu().double())
+            found.append(eigenvalues(matrices))
             moved.update(len(matrices))
     return torch.cat(found).numpy()
+
+
+def eigenvalues(matrices: Tensor) -> Tensor:
+    """Return the eigenvalues of symmetric matrices, ascending, float64 ``(r, D)`` on the CPU.
+
+    They are decomposed in float64: in float32 the LAPACK that torch comes with answers NaN for some singular
+    ones.
+    """
+    whole = matrices.cpu() if matrices.device.type == "mps" else matrices
+    return torch.linalg.eigvalsh(whole.double()).cpu()
