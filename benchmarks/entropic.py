@@ -31,7 +31,7 @@ from spinscape.networks.models import mlp
 from spinscape.networks.training import train
 
 TARGET = 1.3
-IMAGES, EPOCHS, COPIES = 2000, 4, 3
+IMAGES, EPOCHS, COPIES = 2000, 2, 3
 DESCENT = {"optimiser": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 AUTHORS = {"inner_momentum": 0.9, "inner_decay": 5e-4}
 

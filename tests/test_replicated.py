@@ -8,13 +8,17 @@ import pytest
 import torch
 from torch import nn
 
+from small import slopes_of
 from spinscape.companion import memo
 from spinscape.networks import _run
 from spinscape.networks._group import generator_of
+from spinscape.networks.convolutional import convnet
 from spinscape.networks.datasets import Dataset, load
-from spinscape.networks.ensemble import Ensemble, evaluate
+from spinscape.networks.ensemble import Ensemble, evaluate, outputs
 from spinscape.networks.models import initialise, mlp
 from spinscape.networks.replicated import centre_of, stability_limit, train_replicated
+from spinscape.networks.residual_net import resnet18
+from spinscape.networks.running_statistics import reset_statistics
 from spinscape.networks.training import DivergenceWarning, train
 
 
@@ -34,28 +38,17 @@ def few(digits) -> Dataset:
 PLAIN = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "annealing": None}
 
 
-def same(a: Ensemble, b: Ensemble) -> bool:
-    tensors = [
-        *zip(a.params.values(), b.params.values(), strict=True),
-        *zip(a.buffers.values(), b.buffers.values(), strict=True),
-    ]
-    curves = zip(a.history.arrays().values(), b.history.arrays().values(), strict=True)
-    return all(torch.equal(p, q) for p, q in tensors) and all(
-        np.array_equal(p, q, equal_nan=True) for p, q in curves
+def same_tensors(a: Ensemble, b: Ensemble) -> bool:
+    return all(
+        torch.equal(p, q)
+        for one, other in ((a.params, b.params), (a.buffers, b.buffers))
+        for p, q in zip(one.values(), other.values(), strict=True)
     )
 
 
-def slopes_of(weights, x, y):
-    """Back-propagation through one tanh layer, written out."""
-    w1, b1, w2, b2 = weights
-    h = np.tanh(x @ w1.T + b1)
-    z = h @ w2.T + b2
-    delta = np.exp(z - z.max(1, keepdims=True))
-    delta /= delta.sum(1, keepdims=True)
-    delta[np.arange(len(y)), y] -= 1
-    delta /= len(y)
-    inner = (delta @ w2) * (1 - h**2)
-    return [inner.T @ x, inner.sum(0), delta.T @ h, delta.sum(0)]
+def same(a: Ensemble, b: Ensemble) -> bool:
+    curves = zip(a.history.arrays().values(), b.history.arrays().values(), strict=True)
+    return same_tensors(a, b) and all(np.array_equal(p, q, equal_nan=True) for p, q in curves)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +157,12 @@ def test_the_schedule_of_the_authors_brings_the_copies_together(digits):
     assert made.centre.history.test_accuracy[-1].min() > 0.93
     free = train_replicated(mlp([64, 64, 10]), digits, replicas=3, copies=3, epochs=epochs, gamma=0)
     assert (free.distance[-1] > 100 * made.distance[-1]).all()
+
+
+def test_four_epochs_of_the_schedule_are_enough(digits):
+    made = train_replicated(mlp([64, 64, 10]), digits, replicas=3, epochs=4, seed=1)
+    assert (np.sqrt(made.distance[-1]) < 1e-2 * np.sqrt(made.distance.max(0))).all()
+    assert (made.distance.argmax(0) == 0).all()
 
 
 def test_the_schedule_can_begin_at_once(few):
@@ -354,16 +353,25 @@ class Norm(nn.Module):
         return self.last(torch.relu(self.norm(self.first(x))))
 
 
-def test_batch_norm(few):
-    made = train_replicated(Norm(), few, replicas=2, copies=2, epochs=3, batch_size=50)
-    for name in ("norm.running_mean", "norm.running_var"):
-        expected = made.copies.buffers[name].view(2, 2, -1).mean(1)
-        assert torch.allclose(made.centre.buffers[name], expected)
-    assert made.centre.buffers["norm.num_batches_tracked"].tolist() == [12, 12]
-    assert same(
-        train_replicated(Norm(), few, replicas=2, copies=2, epochs=3, batch_size=50, chunk=1).copies,
-        made.copies,
-    )
+@pytest.mark.parametrize("model", [Norm(), convnet(widths=(3, 4), batch_norm=True), resnet18(1, width=2)])
+def test_the_centre_has_batch_norms_of_its_own(model):
+    """Its statistics are those of its own activations: in use it does what it does in training."""
+    data = load("digits") if not isinstance(model, Norm) else load("digits").flat()
+    x, y = data.subset("train", 100)
+    data = Dataset("few", x, y, x[:50], y[:50], data.classes)
+    options = {"replicas": 2, "copies": 2, "epochs": 2, "batch_size": 50, "seed": 1}
+    made = train_replicated(model, data, **options)
+    wanted = reset_statistics(centre_of(made.copies, 2), x, batch_size=50)
+    assert same_tensors(made.centre, wanted)
+    averaged = centre_of(made.copies, 2)
+    name = next(name for name in averaged.buffers if name.endswith("running_var"))
+    assert not torch.allclose(made.centre.buffers[name], averaged.buffers[name], rtol=1e-2)
+    found = evaluate(made.centre, x, y)
+    assert np.array_equal(made.centre.history.final("train_loss"), found.loss)
+    whole = reset_statistics(made.centre, x)
+    trained = whole.module(1).train()(x).detach()
+    torch.testing.assert_close(outputs(whole, x)[1], trained, rtol=1e-3, atol=1e-3)
+    assert alike(train_replicated(model, data, chunk=1, **options), made)
 
 
 def test_adam_brings_copies_together_too(digits):
@@ -424,6 +432,8 @@ def test_results_are_kept_on_disk(few, tmp_path, monkeypatch):
         ({"annealing": "linear"}, "annealing must be one of"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"start": 3, "replicas": 2}, "start must have 2 or 6 networks, not 3"),
+        ({"batch_size": 201}, "batch_size must be at most the 200 training samples, not 201"),
+        ({"batch_size": 0}, "batch_size must be an integer"),
         ({"chunk": 0}, "chunk must be an integer"),
     ],
 )

@@ -26,12 +26,20 @@ class Record:
         On the training samples, ``(E, R)``; after the last epoch only, if `answers` is false.
     distance
         To the last mean, squared, ``(E, R)``.
+    asked
+        Whether networks are asked anything before the last epoch's end, so that their batch norms matter.
     """
 
     def __init__(
-        self, epochs: int, replicas: int, train: tuple[Tensor, Tensor], task: str | PerSample, answers: bool
+        self,
+        epochs: int,
+        replicas: int,
+        train: tuple[Tensor, Tensor],
+        task: str | PerSample,
+        answers: bool,
+        asked: bool,
     ) -> None:
-        self.train, self.task, self.answers = train, task, answers
+        self.train, self.task, self.answers, self.asked = train, task, answers, asked
         self.loss, self.accuracy, self.distance = (np.full((epochs, replicas), np.nan) for _ in range(3))
 
     def begin(self, group: Group) -> None:
@@ -52,7 +60,8 @@ class Record:
             centre = next(left)["centre"]
             params[name] = as_stacked(centre, value.shape[1:]) if group.plan.by_rows else centre
         now = Ensemble(group.plan.model, params, group.buffers)
-        now = with_statistics(now, self.train[0], batch_size=group.plan.batch_size)
+        if self.asked or group.epoch + 1 == len(self.loss):
+            now = with_statistics(now, self.train[0], batch_size=group.plan.batch_size)
         return now.params, now.buffers
 
     def record(self, epoch: int, replicas: np.ndarray, now: Ensemble) -> None:

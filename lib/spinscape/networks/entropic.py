@@ -126,10 +126,8 @@ def equal_epochs(epochs: int, copies: int) -> int:
 
     Parameters
     ----------
-    epochs
-        Of the baseline.
-    copies
-        Copies y.
+    epochs, copies
+        Of the baseline, and copies y.
 
     Returns
     -------
@@ -162,7 +160,7 @@ def train_entropy(
     average: float = 0.75,
     scaled: bool = True,
     optimiser: str | Callable[..., torch.optim.Optimizer] = "sgd",
-    learning_rate: float = 0.1,
+    learning_rate: float = 1.0,
     momentum: float = 0.9,
     nesterov: bool = True,
     weight_decay: float = 5e-4,
@@ -210,7 +208,8 @@ def train_entropy(
         Algorithm 1. There the steps would be ten thousand times smaller at the gamma of 1e-4 that is in
         use, and would grow with it: scaling is to take a learning rate of ``eta / gamma``.
     optimiser, learning_rate, momentum, nesterov, weight_decay, annealing
-        As in `train`, for the outer loop, which they are given the slope of. Momentum belongs to ``"sgd"``.
+        As in `train`, for the outer loop's slope. With a learning rate of 1, no momentum and `scaled`, x goes
+        to mu. The authors' code takes 0.1 and momentum 0.9, but an epoch of theirs is L passes over the data.
     batch_size
         Samples per step of the inner loop, at most all.
     epochs
@@ -276,21 +275,21 @@ def train_entropy(
     )
     wanted = strengths(gamma, scoping, -(-epochs * steps // inner))
     used = np.minimum(wanted, max(gamma, CLIP * LIMIT / inner_rate))
-    loop = Loop(
-        inner, inner_rate, noise, average, inner_momentum, nesterov, inner_decay, scaled, used.tolist()
-    )
+    numbers = (inner, inner_rate, noise, average, inner_momentum, nesterov, inner_decay, scaled)
+    loop = Loop(*numbers, used.tolist())
     shared, outer = Noise(seed, amplitude(inner_rate, noise)) if noise else None, course.plan.rule
-    record = Record(epochs, replicas, (course.plan.x, course.plan.y), course.loss, evaluate_train)
+    data, asked = (course.plan.x, course.plan.y), evaluate_train or evaluate_test
+    record = Record(epochs, replicas, data, course.loss, evaluate_train, asked)
     made = course.nested(
         lambda params: InnerLoop(params, loop, outer, shared), record.begin, record.shown, TENSORS
     ).go(replicas, callback=record.record, chunk=chunk)
     assert made.history is not None
     history = replace(made.history, train_loss=record.loss, train_accuracy=record.accuracy)
-    turns = epochs * steps // inner
+    turns = slice(epochs * steps // inner)
     return Entropic(
         Ensemble(model, made.params, made.buffers, history),
-        used[:turns],
-        wanted[:turns],
+        used[turns],
+        wanted[turns],
         record.distance,
         made.history.train_loss,
         made.history.train_accuracy,
