@@ -27,6 +27,9 @@ from spinscape.networks.replicated import Replicated
 
 Floats = NDArray[np.float64]
 
+MARKS = "osD^vP*Xhd"
+"""Marks of groups, in turn."""
+
 ARMS = {"baseline": "SGD", "rsgd": "rSGD", "esgd": "eSGD", "rsgd_x_y": "rSGD x y"}
 """Names of algorithms in figures and tables."""
 
@@ -64,7 +67,6 @@ def training(axes: Sequence[Axes], found: Mapping[str, Ensemble], *, steps: Sequ
                 plotting.band(panel, along, rows, label=label, colour=colour, ls=line)
     axes[0].set(xscale="log", yscale="log", xlabel="gradient steps", ylabel="loss (nats)")
     axes[1].set(xscale="log", xlabel="gradient steps", ylabel="accuracy (%)", ylim=(90, 100.3))
-    plotting.sparse_log_ticks(axes[0])
     axes[0].legend(fontsize=8)
 
 
@@ -152,7 +154,7 @@ def spectra(
         density = largest * found.density(grid * largest, width * largest)[0]
         panel.plot(grid, density, color=one, lw=1.2, label="Lanczos")
         panel.set(xlabel=r"eigenvalue / $\lambda_1$", yscale="log")
-        panel.set_ylim(max(1e-5, 0.1 / len(exact)) if found is small else 1e-6, None)
+        panel.set_ylim(max(1e-5, 0.1 / len(exact)) if found is small else 1e-6, 300)
     edges = np.linspace(-0.3, 1.1, 141)
     share = np.histogram(exact / exact[-1], edges)[0] / len(exact) / np.diff(edges)
     axes[0].stairs(share, edges, color=other,
@@ -220,12 +222,12 @@ def entropy(
     )
     axes[0].set(xlabel="closed form (nats)", ylabel="estimate (nats)")
     names = list(dict.fromkeys(groups))
-    for group, colour in zip(names, plotting.colours(len(names)), strict=True):
+    for k, (group, colour) in enumerate(zip(names, plotting.colours(len(names)), strict=True)):
         rows = groups == group
-        style = {"fmt": "o", "ms": 3.5, "lw": 0.8}
+        style = {"fmt": MARKS[k % len(MARKS)], "ms": 4, "lw": 0.8}
         axes[1].errorbar(energy[rows], found.value[rows, 0], yerr=found.error[rows, 0], **style,
                          color=colour, label=group)  # fmt: skip
-    axes[1].set(xlabel="local energy", ylabel="local entropy (nats)", xscale="log")
+    axes[1].set(xlabel="local energy", ylabel="local entropy (nats)", xlim=(0, None))
     axes[1].legend(fontsize=7)
 
 
