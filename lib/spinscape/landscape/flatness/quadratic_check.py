@@ -79,7 +79,8 @@ def quadratic_check(
 
     Notes
     -----
-    With slope g and Hessian H at w, ``Phi = -beta L - ln det(1 + H / gamma) / 2 + beta g (H + gamma)^-1 g / 2``.
+    With slope g and Hessian H at w,
+    ``Phi = -beta L - ln det(1 + H / gamma) / 2 + beta g (H + gamma)^-1 g / 2``.
     """
     exact, value, error = [], [], []
     for size in dimensions:
