@@ -27,6 +27,7 @@ PAGES = [
     "permutation_symmetry",
     "rsb_clustering",
     "mode_connectivity",
+    "flatness",
     "ledger",
     "status",
     "bibliography",
@@ -38,6 +39,7 @@ CHAPTERS = {
     "permutation_symmetry",
     "rsb_clustering",
     "mode_connectivity",
+    "flatness",
 }
 OPTIONS = [
     "--no-sandbox",

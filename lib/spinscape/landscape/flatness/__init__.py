@@ -3,6 +3,7 @@
 from spinscape.landscape.flatness.along_lines import AlongLines, along
 from spinscape.landscape.flatness.dense import dense_hessians, exact_spectrum
 from spinscape.landscape.flatness.hessian import HessianProducts
+from spinscape.landscape.flatness.invariance_check import InvarianceCheck, check_invariance
 from spinscape.landscape.flatness.local_energy import LocalEnergy, local_energy
 from spinscape.landscape.flatness.local_entropy import LocalEntropy, local_entropy
 from spinscape.landscape.flatness.quadratic_check import QuadraticCheck, quadratic_check
@@ -15,6 +16,7 @@ from spinscape.landscape.flatness.trace import TraceEstimate, hessian_trace
 __all__ = [
     "AlongLines",
     "HessianProducts",
+    "InvarianceCheck",
     "LocalEnergy",
     "LocalEntropy",
     "QuadraticCheck",
@@ -24,6 +26,7 @@ __all__ = [
     "TopEigenvalues",
     "TraceEstimate",
     "along",
+    "check_invariance",
     "dense_hessians",
     "exact_spectrum",
     "hessian_trace",
