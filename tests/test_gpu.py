@@ -10,7 +10,14 @@ from small import network
 from spinscape.glasses.descent import gradient_descent, relax
 from spinscape.glasses.pspin import PSpin, random_points
 from spinscape.landscape.downhill import downhill_walks
-from spinscape.landscape.flatness import along, hessian_trace, local_energy, local_entropy
+from spinscape.landscape.flatness import (
+    along,
+    hessian_trace,
+    lanczos_density,
+    local_energy,
+    local_entropy,
+    top_eigenvalues,
+)
 from spinscape.landscape.kinks import kink_rise
 from spinscape.landscape.network_paths import check_paths
 from spinscape.landscape.path_activity import path_activity
@@ -55,6 +62,8 @@ def test_probes_agree(both, data) -> None:
     assert kink_rise(there, x, y, [0.01]) == pytest.approx(kink_rise(here, x, y, [0.01]), rel=1e-8)
     for probe, options, name in (
         (hessian_trace, {"probes": 3}, "trace"),
+        (lanczos_density, {"steps": 5, "probes": 2}, "trace"),
+        (top_eigenvalues, {"count": 2}, "values"),
         (downhill_walks, {"sigmas": [0.01, 0.1], "steps": 3, "trials": 5}, "loss"),
     ):
         one, other = (getattr(probe(e, x, y, **options), name) for e in both)

@@ -67,6 +67,8 @@ def is_stackable(model: nn.Module) -> bool:
         return False
     if not len(model) or _hooked(model):
         return False
+    if len(list(model.children())) < len(model):  # a module in two places, which PyTorch names once
+        return False
     seen_linear = False
     for module in model:
         flatten = type(module) is nn.Flatten and module.start_dim == 1 and module.end_dim == -1

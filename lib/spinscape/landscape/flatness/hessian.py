@@ -110,16 +110,14 @@ class HessianProducts:
             block = min(samples, BLOCK)
         else:
             each = saved_bytes(ensemble.model, ensemble.params, ensemble.buffers, self.x, self.y, self.loss)
-            block = min(samples, max(1, int(self.budget / each)))
+            most = MAPS_BLOCK if self.maps else samples
+            block = min(most, samples, max(1, int(self.budget / each)))
         if each > available_bytes(ensemble.device):
             raise MemoryError(f"one network and one sample take {each / 2**30:.3g} GiB, more than there is")
-            block = min(block, MAPS_BLOCK) if self.maps else block
         self.block = -(-samples // -(-samples // block))
         self.each = each * self.block
-        self.together = chunk_size(
-            self.each, ensemble.device, ensemble.replicas, cache_bytes=WORK_BYTES, few=1
-        )
-        self.chunk = chunk or self.together
+        fits = chunk_size(self.each, ensemble.device, ensemble.replicas, cache_bytes=WORK_BYTES, few=1)
+        self.chunk = chunk or fits
         self.keeps = each * samples * ensemble.replicas <= self.budget
 
     @torch.no_grad()

@@ -113,9 +113,10 @@ def hessian_trace(
 
 def signs(ensemble: Ensemble, source: torch.Generator, count: int) -> Tensor:
     """Draw `count` vectors of signs ``(count, D)``, parameter by parameter."""
-    shapes = [value.shape[1:] for value in ensemble.params.values()]
-    draws = [
-        torch.cat([torch.randint(0, 2, shape, generator=source).flatten() for shape in shapes])
-        for _ in range(count)
-    ]
-    return (torch.stack(draws) * 2 - 1).to(ensemble.device, ensemble.dtype)
+    sizes = [value[0].numel() for value in ensemble.params.values()]
+    found = torch.empty(count, sum(sizes), dtype=ensemble.dtype)
+    for row in found:
+        parts = row.split(sizes)
+        for part, value in zip(parts, ensemble.params.values(), strict=True):
+            part.copy_(torch.randint(0, 2, value.shape[1:], generator=source).flatten())
+    return found.mul_(2).sub_(1).to(ensemble.device)
