@@ -538,3 +538,13 @@ def test_layers_that_do_not_fit_each_other_are_refused():
     ensemble = Ensemble.from_modules([nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(5, 3))])
     with pytest.raises(ValueError, match=r"x has 6 features, 2\.weight reads 5"):
         outputs(ensemble, torch.zeros(16, 4))
+
+
+def test_a_module_in_two_places_is_used_in_both() -> None:
+    torch.manual_seed(0)
+    relu = torch.nn.ReLU()
+    net = torch.nn.Sequential(torch.nn.Linear(5, 7), relu, torch.nn.Linear(7, 6), relu, torch.nn.Linear(6, 3))
+    x = torch.randn(20, 5)
+    with torch.no_grad():
+        right = net(x)
+    torch.testing.assert_close(outputs(Ensemble.from_modules([net]), x)[0], right)

@@ -224,7 +224,7 @@ def entropy(
     names = list(dict.fromkeys(groups))
     for k, (group, colour) in enumerate(zip(names, plotting.colours(len(names)), strict=True)):
         rows = groups == group
-        style = {"fmt": MARKS[k % len(MARKS)], "ms": 4, "lw": 0.8}
+        style: dict[str, Any] = {"fmt": MARKS[k % len(MARKS)], "ms": 4, "lw": 0.8}
         axes[1].errorbar(energy[rows], found.value[rows, 0], yerr=found.error[rows, 0], **style,
                          color=colour, label=group)  # fmt: skip
     axes[1].set(xlabel="local energy", ylabel="local entropy (nats)", xlim=(0, None))
@@ -238,7 +238,7 @@ def ranking(axes: Axes, found: Ranking) -> None:
     for k, (name, colour) in enumerate(zip(words, plotting.colours(3), strict=True)):
         value, low, high = found.value[k], found.low[k], found.high[k]
         bars = np.nan_to_num([value - low, high - value])
-        style = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2}
+        style: dict[str, Any] = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2}
         axes.errorbar(value, places + 0.2 * (1 - k), xerr=np.maximum(bars, 0), **style,
                       color=colour, label=name)  # fmt: skip
     axes.axvline(0, color="0.6", lw=0.8)
