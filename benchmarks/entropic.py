@@ -76,7 +76,7 @@ def sides(case: str, replicas: int, device: torch.device) -> dict[str, Callable[
         "steps: plain": timed(train, **bare),
         "steps: entropy": timed(train_entropy, inner=16, **blind),
         "steps: entropy, authors": timed(train_entropy, inner=16, **blind, **AUTHORS),
-        "steps: replicated": timed(train_replicated, copies=COPIES, **blind),
+        "steps: replicated": timed(train_replicated, copies=COPIES, gamma=0.1, **blind),
         "calls: plain": timed(train),
         "calls: entropy": timed(train_entropy),
         "calls: replicated": timed(train_replicated, copies=COPIES),
