@@ -203,6 +203,12 @@ def test_the_centre_is_a_network_of_its_own(few):
     )
     assert np.isnan(silent.centre.history.test_loss).all()
     assert np.array_equal(silent.centre.history.train_loss, made.centre.history.train_loss)
+    last = train_replicated(
+        mlp([64, 16, 10]), few, replicas=2, copies=3, epochs=3, batch_size=48, evaluate_train=False
+    )
+    assert np.isnan(last.centre.history.train_loss[:-1]).all()
+    assert np.array_equal(last.centre.history.train_loss[-1], made.centre.history.train_loss[-1])
+    assert np.array_equal(last.centre.history.test_loss, made.centre.history.test_loss)
 
 
 class Short:
@@ -372,6 +378,8 @@ def test_the_centre_has_batch_norms_of_its_own(model):
     trained = whole.module(1).train()(x).detach()
     torch.testing.assert_close(outputs(whole, x)[1], trained, rtol=1e-3, atol=1e-3)
     assert alike(train_replicated(model, data, chunk=1, **options), made)
+    blind = train_replicated(model, data, evaluate_train=False, evaluate_test=False, **options)
+    assert same_tensors(blind.centre, made.centre)
 
 
 def test_adam_brings_copies_together_too(digits):

@@ -135,12 +135,14 @@ class Coupling:
         test: tuple[Tensor, Tensor] | None,
         loss: str | PerSample,
         batch_size: int,
+        answers: bool,
     ) -> None:
         epochs = len(rates)
         self.copies, self.interval = copies, interval
         self.given, self.growth, self.balance = given, growth, balance
         self.rates, self.limit = rates, limit
         self.train, self.test, self.loss, self.batch_size = train, test, loss, batch_size
+        self.answers = answers
         self.first = np.full(groups, np.nan)
         self.gamma, self.wanted, self.distance = (np.full((epochs, groups), np.nan) for _ in range(3))
         self.centre = History.empty(epochs, groups)
@@ -185,10 +187,11 @@ class Coupling:
     def record(self, epoch: int, replicas: np.ndarray, now: Ensemble) -> None:
         """Record what the epoch has come to; `epoch` is from 1, `now` has the copies' history."""
         numbers, row = self._groups(replicas), epoch - 1
-        middle = self.middle(now)
+        curves, last = self.centre, epoch == len(self.rates)
+        train = self.train if self.answers or last else None
+        middle = self.middle(now) if train or self.test else centre_of(now, self.copies)
         self.distance[row, numbers] = squared_distance(now, middle)
-        curves = self.centre
-        for name, samples in (("train", self.train), ("test", self.test)):
+        for name, samples in (("train", train), ("test", self.test)):
             if samples is not None:
                 found = evaluate(middle, *samples, loss=self.loss)
                 getattr(curves, f"{name}_loss")[row, numbers] = found.loss

@@ -112,6 +112,7 @@ def train_replicated(
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
     chunk: int | None = None,
+    evaluate_train: bool = True,
     evaluate_test: bool = True,
     start: Ensemble | None = None,
 ) -> Replicated:
@@ -148,6 +149,9 @@ def train_replicated(
         As in `train`.
     chunk
         Groups that are worked on at once; by default as many as fit. Copies of one group are never split.
+    evaluate_train
+        Whether to evaluate the centres on the training samples after every epoch, and not the last alone,
+        which is a forward pass for each centre.
     start
         R networks, each of which all copies of a group start from, or ``R * y`` for one each; instead of
         initial parameters.
@@ -213,6 +217,7 @@ def train_replicated(
         test=course.test,
         loss=course.loss,
         batch_size=batch_size,
+        answers=evaluate_train,
     )
     if coupling.given is not None:
         check_stable(coupling.given, interval, eta, limit)
