@@ -2,10 +2,10 @@
 
 The hidden layer is never written out: four units at a time are summed up from the bases, cut off at zero and
 added to the outputs, two of these per pass, while they stay in the core's first cache.
-On one Zen 5 core, for 25 points, 64 inputs, 64 units, 10 outputs and 1437 samples, that takes 0.36 ms, where
-the sums, the activation and the products of PyTorch take 1.3 ms.
+On one Zen 5 core a path of 25 points, with 64 inputs, 64 units, 10 outputs and 1437 samples, takes 1.3 ms in
+all, where it takes 2.1 ms layer by layer.
 
-Compiling takes a second, as long as a thousand such paths, so the machine code is kept on disk: beside this
+Compiling takes a second, as long as hundreds of such paths, so the machine code is kept on disk: beside this
 file or where numba keeps such files, unless neither can be written to.
 """
 
