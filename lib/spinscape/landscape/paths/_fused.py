@@ -5,8 +5,7 @@ added to the outputs, two of these per pass, while they stay in the core's first
 On one Zen 5 core a path of 25 points, with 64 inputs, 64 units, 10 outputs and 1437 samples, takes 1.3 ms in
 all, where it takes 2.1 ms layer by layer.
 
-Compiling takes a second, as long as hundreds of such paths, so the machine code is kept on disk: beside this
-file or where numba keeps such files, unless neither can be written to.
+Machine code is not kept on disk: compiling takes a second, and a damaged cache could crash a run.
 """
 
 from __future__ import annotations
@@ -25,14 +24,8 @@ OUTPUTS = 2
 
 ZERO = np.float32(0)
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function: products and sums may be fused, and the sign of a zero is free; nothing else."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # There is no folder that machine code could be kept in.
-        return numba.njit(**options)(function)
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+"""Products and sums may be fused, and the sign of a zero is free; nothing else."""
 
 
 def layers(factors: Tensor, weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
@@ -68,7 +61,7 @@ def layers(factors: Tensor, weight: Tensor, bias: Tensor | None) -> Callable[[Te
     return run
 
 
-@_compiled
+@numba.njit(**OPTIONS)
 def _fill(z, factors, weight, h, out):
     """Fill outputs ``(K, C, B)``; biases are the last column of `weight`.
 
