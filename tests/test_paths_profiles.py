@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -203,18 +202,6 @@ def test_fused_outputs_keep_what_is_no_number() -> None:
         torch.testing.assert_close(found[0, c], expected + c, equal_nan=True)
     assert found[0, 0].isnan().sum() == 1
     assert found[0, 0].isinf().sum() == 1
-
-
-def test_without_a_folder_for_machine_code_it_is_compiled_all_the_same(monkeypatch) -> None:
-    real = numba.njit
-
-    def njit(**options):
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(**options)
-
-    monkeypatch.setattr(numba, "njit", njit)
-    assert _fused._compiled(lambda a: a + 1)(1) == 2
 
 
 def test_ties_are_counted_for_their_own_network_alone() -> None:
