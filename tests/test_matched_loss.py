@@ -40,3 +40,13 @@ def test_levels_that_cannot_be_reached_are_refused(case) -> None:
     for level in (0.0, 3.0):
         with pytest.raises(ValueError, match="must lie between"):
             match_loss(nets, data.x_train, data.y_train, level)
+
+
+def test_networks_that_cannot_reach_it_come_as_near_as_they_get(case) -> None:
+    nets, data = case
+    wrong = data.y_train.roll(1)
+    found = match_loss(nets, data.x_train, wrong, 0.5, strict=False)
+    assert (found.loss > 2).all()
+    usual = match_loss(nets, data.x_train, data.y_train)
+    own = evaluate(nets, data.x_train, data.y_train).loss
+    np.testing.assert_allclose(usual.loss, 1.01 * np.max(own), rtol=1e-6)

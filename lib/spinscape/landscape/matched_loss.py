@@ -45,7 +45,9 @@ class MatchedLoss:
     loss: np.ndarray
 
 
-def match_loss(ensemble: Ensemble, x: Tensor, y: Tensor, loss: float) -> MatchedLoss:
+def match_loss(
+    ensemble: Ensemble, x: Tensor, y: Tensor, loss: float | None = None, *, strict: bool = True
+) -> MatchedLoss:
     """Scale the outputs of networks so that their mean cross-entropy is a given one.
 
     Parameters
@@ -55,7 +57,10 @@ def match_loss(ensemble: Ensemble, x: Tensor, y: Tensor, loss: float) -> Matched
     x, y
         Inputs ``(N, ...)`` and labels ``(N,)``.
     loss
-        The cross-entropy to reach, in nats, below that of equal outputs.
+        The cross-entropy to reach, in nats, below that of equal outputs; by default 1% above the largest of
+        the networks' own, at most 99% of that of equal outputs.
+    strict
+        Whether a network that cannot reach it is an error; else it is put as near as it gets.
 
     Returns
     -------
@@ -70,6 +75,9 @@ def match_loss(ensemble: Ensemble, x: Tensor, y: Tensor, loss: float) -> Matched
     scores = outputs(ensemble, x).double()
     labels = y.to(scores.device)
     chance = float(np.log(scores.shape[-1]))
+    if loss is None:
+        own = torch.stack([functional.cross_entropy(row, labels) for row in scores])
+        loss = min(1.01 * float(own.max()), 0.99 * chance)
     if not 0 < loss < chance:
         raise ValueError(f"the loss must lie between 0 and {chance:.4g}, that of equal outputs, not {loss}")
 
@@ -81,7 +89,7 @@ def match_loss(ensemble: Ensemble, x: Tensor, y: Tensor, loss: float) -> Matched
     low = torch.full((len(scores),), -float(np.log(LARGEST)), dtype=torch.float64, device=scores.device)
     best = _minimum(at, low, -low)
     least = at(best)
-    if (least > loss).any():
+    if strict and (least > loss).any():
         bad = int((least > loss).nonzero()[0])
         raise ValueError(
             f"network {bad} reaches a loss of {float(least[bad]):.4g} at best by scaling its outputs, "

@@ -293,12 +293,11 @@ PREDICATES = {
 
 _COST = "`spinscape build --profile mnist`, under 20 minutes on one core"
 _TABLE = {"dataset": "mnist"}
+_WORDS = "networks with 512 hidden units or more on MNIST, 3 of each kind"
 
 CASES = {
     **{
-        claim: Case(
-            _TABLE, {"seeds": 3}, "networks with 512 hidden units or more on MNIST, 3 of each kind", _COST
-        )
+        claim: Case(_TABLE, {"seeds": 3}, _WORDS, _COST)
         for claim in ("small-batch-generalises", "small-batch-flatter", "training-curves")
     },
     **{
