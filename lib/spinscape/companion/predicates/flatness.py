@@ -304,8 +304,8 @@ CASES = {
         claim: Case(
             {"arm_dataset": "fashion-mnist"},
             {"arm_networks": 5, "arm_images": 10_000},
-            "a fully connected and a small convolutional network on 10,000 images of Fashion-MNIST, 5 seeds, in "
-            "place of the slides' networks on CIFAR-10",
+            "a fully connected and a small convolutional network on 10,000 images of Fashion-MNIST, 5 seeds, "
+            "in place of the slides' networks on CIFAR-10",
             _COST,
         )
         for claim in ("entropic-generalise", "entropic-flatter")
