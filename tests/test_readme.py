@@ -24,7 +24,7 @@ def names() -> dict[str, Any]:
     """Run all examples one after the other, as a reader does."""
     found: dict[str, Any] = {"MyNetwork": my_network}
     examples = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 6
     for example in examples:
         exec(compile(example, "README.md", "exec"), found)
     return found
@@ -36,6 +36,7 @@ def test_probes_have_the_stated_shapes(names: dict[str, Any]) -> None:
     distances = names["quotient_distances"](names["forms"]).matched
     assert distances.shape == (2, 2)
     assert names["seen"].loss.shape == names["seen"].error.shape == (1, 25)
+    assert names["rise"].error.shape == names["rise"].error_error.shape == (2, 2)
 
 
 def test_the_tempered_glass_is_in_equilibrium(names: dict[str, Any]) -> None:
