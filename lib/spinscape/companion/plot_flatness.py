@@ -131,7 +131,13 @@ def confound(axes: Sequence[Axes], spreads: ArrayLike, found: Mapping[str, Seque
 
 
 def spectra(
-    axes: Sequence[Axes], exact: Floats, small: Spectrum, large: Spectrum, top: Floats, *, width: float = 0.01
+    axes: Sequence[Axes],
+    exact: Floats,
+    small: Spectrum,
+    large: Mapping[str, Spectrum],
+    top: Floats,
+    *,
+    width: float = 0.01,
 ) -> None:
     """Draw spectra in units of the largest eigenvalue: exact and Lanczos, Lanczos and outliers.
 
@@ -141,31 +147,31 @@ def spectra(
         Two panels.
     exact
         Of the first small network, ``(D,)`` in increasing order.
-    small, large
-        By Lanczos; the first network of each is drawn.
+    small
+        Of the small networks by Lanczos; the first is drawn.
+    large
+        By name, of the large networks; the first of each is drawn, in units of its largest node.
     top
-        Largest eigenvalues of the large one, in decreasing order.
+        Largest eigenvalues of the first of `large`, in decreasing order.
     width
         Of the Gaussians that the nodes are smoothed with.
     """
-    one, other = plotting.colours(2)
     grid = np.linspace(-0.3, 1.1, 561)
-    for panel, found, largest in ((axes[0], small, exact[-1]), (axes[1], large, top[0])):
+    other = plotting.colours(3)[2]
+    drawn = [(axes[0], "Lanczos", small), *((axes[1], name, one) for name, one in large.items())]
+    for (panel, name, found), colour in zip(drawn, plotting.colours(3), strict=False):
+        largest = found.nodes[0].max()
         density = largest * found.density(grid * largest, width * largest)[0]
-        panel.plot(grid, density, color=one, lw=1.2, label="Lanczos")
-        panel.set(xlabel=r"eigenvalue / $\lambda_1$", yscale="log")
-        panel.set_ylim(max(1e-5, 0.1 / len(exact)) if found is small else 1e-6, 300)
+        panel.plot(grid, density, color=colour, lw=1.2, label=name)
+    for panel, floor in zip(axes, (max(1e-5, 0.1 / len(exact)), 1e-6), strict=True):
+        panel.set(xlabel=r"eigenvalue / $\lambda_1$", yscale="log", ylim=(floor, 300))
     edges = np.linspace(-0.3, 1.1, 141)
     share = np.histogram(exact / exact[-1], edges)[0] / len(exact) / np.diff(edges)
-    axes[0].stairs(share, edges, color=other,
-                   fill=True, alpha=0.4, label="exact")  # fmt: skip
+    axes[0].stairs(share, edges, color=other, fill=True, alpha=0.4, label="exact")
+    axes[1].plot(top / top[0], np.full(len(top), 2e-6), "|", ms=10, color="0.4", label="largest, as it is")
     axes[0].set_ylabel("density")
-    axes[0].legend(fontsize=8)
-    floor = axes[1].get_ylim()[0]
-    axes[1].plot(
-        top / top[0], np.full(len(top), 2 * floor), "|", ms=10, color=other, label="largest eigenvalues"
-    )
-    axes[1].legend(fontsize=8)
+    for panel in axes:
+        panel.legend(fontsize=8)
 
 
 def collapse(axes: Sequence[Axes], coupled: Replicated, free: Replicated) -> None:

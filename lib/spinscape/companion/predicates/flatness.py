@@ -268,7 +268,7 @@ def same_loss(rows: Rows, _: Parameters) -> Verdict:
         f"Training losses agree to {rows['loss_gap'].value:.1g}. Test error from adversarial starts over "
         f"that of "
         f"SGD {show(rows['adv_over_sgd'])}, of SGD over that of replicated SGD "
-        f"{show(rows['sgd_over_rsgd'])}; "
+        f"{show(rows['sgd_over_rsgd'])} and entropy-SGD {show(rows['sgd_over_esgd'])}; "
         f"rank correlation of test error and local energy {show(rows['follows'])}."
     )
     matched = exactly(rows["loss_gap"], 0.0, 0.01)
@@ -386,8 +386,9 @@ EXAMPLES = {
         synthetic(rank_energy=_DOWN, rank_eigenvalue=_DOWN, rank_eigenvalue_raw=_DOWN, rank_error=_DOWN),
     ),
     "same-loss-different-test": (
-        synthetic(loss_gap=1e-4, adv_over_sgd=(1.5, 1.3, 1.7), sgd_over_rsgd=(1.0, 0.9, 1.1), follows=_UP),
+        synthetic(loss_gap=1e-4, adv_over_sgd=(1.5, 1.3, 1.7), sgd_over_rsgd=(1.0, 0.9, 1.1),
+                  sgd_over_esgd=(1.0, 0.9, 1.1), follows=_UP),
         synthetic(loss_gap=1e-4, adv_over_sgd=(1.0, 0.95, 1.05),
-                  sgd_over_rsgd=(1.0, 0.9, 1.1), follows=_DOWN),
+                  sgd_over_rsgd=(1.0, 0.9, 1.1), sgd_over_esgd=(1.0, 0.9, 1.1), follows=_DOWN),
     ),
 }  # fmt: skip
