@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spinscape.landscape.pair_moments import moments
+from spinscape.landscape.pair_moments import moments, pair_mean
 from spinscape.landscape.pairs import Pairs
 
 
