@@ -307,3 +307,19 @@ def test_the_hours_are_those_of_the_networks_that_were_counted() -> None:
     verdict = PREDICATES["zero-barrier-wide"](rows, {})
     assert verdict.outcome == ledger.NOT_TESTED
     assert "2 hours on one GPU, for residual networks up to 8 times the channels" in verdict.reason
+
+
+def test_a_step_that_wide_intervals_hide_is_open() -> None:
+    rows = EXAMPLES["geodesic-paths"][0]
+    steps = ("before_sgd_minus_rsgd", "before_adv_minus_sgd")
+    unmeasured = {name: Measurement(5.0, float("nan"), float("nan")) for name in steps}
+    wide = {name: Measurement(5.0, -0.1, 10.0) for name in steps}
+    for before in (unmeasured, wide):
+        assert PREDICATES["geodesic-paths"]({**rows, **before}, {}).outcome == ledger.NOT_TESTED
+    seen = {name: Measurement(5.0, 4.0, 6.0) for name in steps}
+    assert PREDICATES["geodesic-paths"]({**rows, **seen}, {}).outcome == ledger.PARTLY
+
+
+def test_zero_barriers_need_both_kinds_of_networks() -> None:
+    rows = {name: row for name, row in EXAMPLES["zero-barrier-wide"][0].items() if "resnet" not in name}
+    assert PREDICATES["zero-barrier-wide"](rows, {}).outcome == ledger.NOT_TESTED

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spinscape.landscape.pair_moments import moments
+from spinscape.landscape.pair_moments import moments, pair_mean
 from spinscape.landscape.pairs import Pairs
 
 
@@ -67,3 +67,15 @@ def test_vectors_that_nearly_agree_keep_their_distances() -> None:
     assert found.distances[0, 1] == 0
     assert np.abs(found.overlaps).max() <= 1
     np.testing.assert_array_equal(found.overlaps, found.overlaps.T)
+
+
+def test_how_often_intervals_hold_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    sums = products = 0
+    for _ in range(400):
+        x, s = rng.normal(size=7), rng.exponential(size=7)
+        one, other = pair_mean(np.add.outer(x, x)), pair_mean(np.multiply.outer(s, s))
+        sums += bool(one.low <= 0 <= one.high)
+        products += bool(other.low <= 1 <= other.high)
+    assert 0.91 < sums / 400 < 0.98
+    assert 0.74 < products / 400 < 0.89

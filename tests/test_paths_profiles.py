@@ -24,7 +24,7 @@ from spinscape.landscape.paths import (
 from spinscape.landscape.symmetry import normalize
 from spinscape.networks.chain import Scores
 from spinscape.networks.convolutional import convnet
-from spinscape.networks.ensemble import Ensemble
+from spinscape.networks.ensemble import Ensemble, evaluate
 from spinscape.networks.forward import is_stackable
 from spinscape.networks.models import mlp
 from symmetric import randomised
@@ -276,6 +276,18 @@ def test_what_does_not_fit_is_refused(data) -> None:
     ):
         with pytest.raises(ValueError, match=what):
             profile(path, inputs, labels, **options)
+
+
+@pytest.mark.parametrize("widths", [[6, 8, 3], [6, 8, 8, 3]])
+def test_ends_of_unlike_scales_are_the_networks_themselves(widths, data) -> None:
+    x, y = (part.float() if part.is_floating_point() else part for part in data)
+    a, b = (randomised(mlp(widths), seed).to(torch.float32)[:1] for seed in (1, 2))
+    first = next(iter(a.params))
+    a = Ensemble(a.model, {n: p * 1e7 if n == first else p for n, p in a.params.items()})
+    found = profile(linear(a, b, 3), x, y)
+    own = evaluate(b, x, y)
+    assert found.loss[0, -1] == pytest.approx(own.loss[0], rel=1e-5)
+    assert found.error[0, -1] == pytest.approx(1 - own.accuracy[0])
 
 
 def test_labels_out_of_range_are_refused(data) -> None:

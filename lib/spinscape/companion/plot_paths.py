@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 from numpy.typing import ArrayLike
 
@@ -125,4 +126,4 @@ def triangles(
         panel.set_aspect("equal")
         panel.set_title(title, fontsize=9)
         panel.grid(False)
-    panel.figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.85)
+    panel.figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.85, ticks=MaxNLocator(6))

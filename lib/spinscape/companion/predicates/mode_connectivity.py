@@ -17,7 +17,7 @@ of the ends (Entezari et al. 2022, equation 1).
   Flatter solutions have lower barriers when after removal the barrier rises from replicated SGD to SGD and
   from SGD to adversarial initialisation.
   That is visible only after removal when it is visible then, and on the straight line between raw networks at
-  least one of the two steps is not positive with its whole interval.
+  least one of the two steps is not seen, with an interval that lies below that of the step after removal.
 - Simple curves connect minima when the highest training loss on the curve, above the line between its ends,
   is at most a tenth of that of the straight line, and the training error rises by at most half a percentage
   point: both for Bezier curves, and both for elastic bands.
@@ -32,8 +32,8 @@ of the ends (Entezari et al. 2022, equation 1).
   With fewer than 6 networks besides that one the interval holds one half even where all pairs agree, so that
   nothing can be decided either way; hence the 7 networks of `CASES`.
 - The barrier is zero, within the margin, when the whole interval of its mean lies below `MARGIN`, for the
-  networks that the claim names; the 3 x 512 network on MNIST is measured beside, and decides nothing on
-  those.
+  widest convolutional and the widest residual network of those that the claim names; the 3 x 512 network on
+  MNIST is measured beside, and decides nothing on those.
 - Networks with binary weights take part in the study when they learn (test accuracy above one half) and
   matching lowers the error barrier on paths of flips.
 
@@ -47,6 +47,8 @@ review, and what that did:
   end, so that noise could make "not reproduced"; now all other widths are compared at once.
 - Deep barriers that still rise counted as saturated; `GROWTH` is new.
 - The one-basin row could be decided by fewer than 7 networks, with an interval of no width where all agreed.
+- A step hidden by a wide interval before removal had counted as not being there; it is open now.
+- Of networks on CIFAR-10 all widths had to have no barrier; the widest of each kind now.
 - Words of what an undecided row would need.
 
 No verdict of a run that was looked at became more favourable by these.
@@ -66,6 +68,7 @@ from spinscape.companion.predicates.intervals import (
     every,
     rises,
     show,
+    smaller,
     synthetic,
     undecided,
     within,
@@ -103,7 +106,9 @@ def matching(rows: Rows, _: Parameters) -> Verdict:
     found = {
         name.removeprefix("recovered_"): row for name, row in rows.items() if name.startswith("recovered_")
     }
-    said = ", ".join(f"{show(row)} with {name} hidden layers" for name, row in found.items())
+    said = ", ".join(
+        f"{show(row)} with {name} hidden layer{'' if name == '1' else 's'}" for name, row in found.items()
+    )
     said = (
         f"Share of networks whose planted permutation layer-by-layer matching recovers exactly: {said}. "
         f"On independent networks its inner product with the reference is "
@@ -126,9 +131,19 @@ def geodesics(rows: Rows, _: Parameters) -> Verdict:
     )
     lower = every([rises(rows[f"drop_{name}"]) for name in ALGORITHMS])
     after = every([rises(rows[f"after_{step}"]) for step in ("sgd_minus_rsgd", "adv_minus_sgd")])
-    before = all(rises(rows[f"before_{step}"]) for step in ("sgd_minus_rsgd", "adv_minus_sgd"))
-    only: Part = None if after is None else bool(after and not before)
+    hidden = [
+        _hidden(rows[f"before_{step}"], rows[f"after_{step}"]) for step in ("sgd_minus_rsgd", "adv_minus_sgd")
+    ]
+    shown: Part = True if True in hidden else (None if None in hidden else False)
+    only = every([after, shown])
     return combine([lower, after, only], said)
+
+
+def _hidden(before: Measurement, after: Measurement) -> Part:
+    """Whether a step is not there before: not seen, and smaller than after; open where intervals are wide."""
+    if rises(before):
+        return False
+    return True if smaller(before, after) else None
 
 
 def curves(rows: Rows, _: Parameters) -> Verdict:
@@ -180,7 +195,7 @@ def one_basin(rows: Rows, _: Parameters) -> Verdict:
 
 
 def zero_barrier(rows: Rows, _: Parameters) -> Verdict:
-    """Barrier below the margin for the networks that the claim names."""
+    """Barrier below the margin for the widest of each kind of network that the claim names."""
     named = {k.removeprefix("claimed_"): row for k, row in rows.items() if k.startswith("claimed_")}
     beside = {k.removeprefix("beside_"): row for k, row in rows.items() if k.startswith("beside_")}
     said = (
@@ -188,13 +203,21 @@ def zero_barrier(rows: Rows, _: Parameters) -> Verdict:
         + ", ".join(f"{k.replace('_', ' ')} {show(row)}" for k, row in {**named, **beside}.items())
         + f"; the margin is {MARGIN}."
     )
-    if not named:
+    widest = {kind: _widest(named, kind) for kind in ("convolution", "resnet")}
+    found = [below(row, MARGIN) for row in widest.values() if row is not None]
+    if len(found) < len(widest):
         hours = rows["gpu_hours"].value
         cost = (
             f"about {hours:.1g} hours on one GPU, for residual networks up to 8 times the channels, CIFAR-10"
         )
         return undecided(said, cost)
-    return combine([below(row, MARGIN) for row in named.values()], said)
+    return combine(found, said)
+
+
+def _widest(rows: Rows, kind: str) -> Measurement | None:
+    """Return the row ``kind_width`` with the largest width."""
+    widths = [int(name.rpartition("_")[2]) for name in rows if name.startswith(f"{kind}_")]
+    return rows[f"{kind}_{max(widths)}"] if widths else None
 
 
 def binary(rows: Rows, _: Parameters) -> Verdict:
@@ -243,7 +266,7 @@ CASES = {
     ),
 }
 
-_UP, _DOWN, _NONE = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)
+_UP, _DOWN = (0.2, 0.1, 0.3), (-0.2, -0.3, -0.1)
 
 
 def _geodesics(drop: tuple[float, float, float], after: tuple[float, float, float]) -> dict[str, Measurement]:
@@ -253,8 +276,17 @@ def _geodesics(drop: tuple[float, float, float], after: tuple[float, float, floa
         **{f"drop_{name}": drop for name in ALGORITHMS},
         after_sgd_minus_rsgd=after,
         after_adv_minus_sgd=after,
-        before_sgd_minus_rsgd=_NONE,
-        before_adv_minus_sgd=_NONE,
+        before_sgd_minus_rsgd=(0.0, -0.05, 0.05),
+        before_adv_minus_sgd=(0.0, -0.05, 0.05),
+    )
+
+
+def _zero(widest: tuple[float, float, float]) -> dict[str, Measurement]:
+    return synthetic(
+        **{f"claimed_{kind}_4": (0.6, 0.5, 0.7) for kind in ("convolution", "resnet")},
+        **{f"claimed_{kind}_64": widest for kind in ("convolution", "resnet")},
+        beside_mlp=(0.005, 0.004, 0.006),
+        gpu_hours=2.0,
     )
 
 
@@ -330,8 +362,8 @@ EXAMPLES = {
         ),
     ),
     "zero-barrier-wide": (
-        synthetic(claimed_resnet=(0.005, 0.003, 0.007), beside_mlp=(0.005, 0.004, 0.006), gpu_hours=2.0),
-        synthetic(claimed_resnet=(0.3, 0.2, 0.4), beside_mlp=(0.005, 0.004, 0.006), gpu_hours=2.0),
+        _zero((0.005, 0.003, 0.007)),
+        _zero((0.3, 0.2, 0.4)),
     ),
     "binary-weights": (
         synthetic(

@@ -58,6 +58,9 @@ STACK_BYTES = 8 * 2**20
 PIECE_BYTES = 2**28
 """Parameters of the points that are written out at once."""
 
+LARGEST_RATIO = 100.0
+"""Of the norms of first layers up to which sums begin with a base as it is."""
+
 LEAST_SUM = 0.1
 """Sums of coefficients from which on one may divide by them."""
 
@@ -154,7 +157,8 @@ class Evaluator:
         self.width = linear[0].out_features
         self.widest = max(m.out_features for m in linear)
         self.cpu = x.device.type == "cpu"
-        self.factors, self.scale, self.affine = self._divided()
+        self.factors, self.scale, affine = self._divided()
+        self.affine = [affine and alike for alike in self._alike()]
         self.rest = None if is_chain(module for _, module in parts.after) else _rest(path, parts)
         self.fused = self._two_layers()
         first = path.bases[0]
@@ -199,10 +203,10 @@ class Evaluator:
         )
         assert weights is not None
         if self.fused and len(bases) in FUSED_BASES:
-            run = self._fused(points, factors)
+            run = self._fused(points, factors, affine=self.affine[pair])
         else:
             through = self._through_chain if self.rest is None else self._stacked
-            run = through(points, len(steps), _sum_of(factors[..., None], affine=self.affine))
+            run = through(points, len(steps), _sum_of(factors[..., None], affine=self.affine[pair]))
         found = []
         for start in range(0, len(self.y), self.block):
             z = _products(weights, shifts, self.rows[start : start + self.block])
@@ -215,7 +219,13 @@ class Evaluator:
         if name not in self.path.bases[0].params:
             return None
         values = [self.path.bases[k].params[name][pair] for k in bases]
-        return torch.stack([values[0], *[v - values[0] if self.affine else v for v in values[1:]]])
+        return torch.stack([values[0], *[v - values[0] if self.affine[pair] else v for v in values[1:]]])
+
+    def _alike(self) -> list[bool]:
+        """Tell for each pair whether first layers are of one scale, so that differences keep their digits."""
+        weights = [base.params[f"{self.parts.name}.weight"] for base in self.path.bases]
+        norms = torch.stack([weight.detach().flatten(1).norm(dim=1) for weight in weights])
+        return [bool(one) for one in norms.amax(0) <= LARGEST_RATIO * norms.amin(0)]
 
     def _divided(self) -> tuple[Tensor, Tensor | None, bool]:
         """Return coefficients of units, ``(bases, P or 1, K, F or 1)``, and what they were divided by, if so.
@@ -233,12 +243,12 @@ class Evaluator:
             return factors, None, False
         return factors / total, total, True
 
-    def _fused(self, points: Tensors, factors: Tensor) -> Run:
+    def _fused(self, points: Tensors, factors: Tensor, *, affine: bool) -> Run:
         # numba takes a third of a second to import.
         from spinscape.landscape.paths._fused import layers as fused_layers
 
         full = factors.expand(-1, -1, self.width).clone()
-        if self.affine:
+        if affine:
             full[0] = 1
         weight, bias = (points.get(f"{self.parts.reader}.{what}") for what in ("weight", "bias"))
         assert weight is not None
