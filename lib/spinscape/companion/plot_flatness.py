@@ -30,6 +30,9 @@ Floats = NDArray[np.float64]
 MARKS = "osD^vP*Xhd"
 """Marks of groups, in turn."""
 
+UNLEARNT = 50
+"""Test error in percent above which a network has not learnt."""
+
 ARMS = {"baseline": "SGD", "rsgd": "rSGD", "esgd": "eSGD", "rsgd_x_y": "rSGD x y"}
 """Names of algorithms in figures and tables."""
 
@@ -71,13 +74,15 @@ def training(axes: Sequence[Axes], found: Mapping[str, Ensemble], *, steps: Sequ
 
 
 def lines(axes: Sequence[Axes], found: AlongLines) -> None:
-    """Draw loss and accuracy along lines, a panel for each way of removing symmetries."""
+    """Draw loss (geometric means over pairs) and accuracy along lines, a panel for each way."""
     words = {"none": "as they are", "both": "both removed", "scales": "scales removed", "order": "in order"}
     left, right = plotting.colours(2)
     for w, (panel, way) in enumerate(zip(axes, found.ways, strict=True)):
         other = panel.twinx()
         for part, line in (("", "-"), ("test_", "--")):
-            plotting.band(panel, found.alphas, getattr(found, f"{part}loss")[w], colour=left, ls=line)
+            loss = statistics.mean(np.log10(getattr(found, f"{part}loss")[w]))
+            panel.plot(found.alphas, 10**loss.value, line, color=left)
+            panel.fill_between(found.alphas, 10**loss.low, 10**loss.high, color=left, alpha=0.2, lw=0)
             accuracy = 100 * (1 - getattr(found, f"{part}error")[w])
             plotting.band(other, found.alphas, accuracy, colour=right, ls=line)
         panel.set(xlabel=r"$\alpha$", yscale="log", title=words[way])
@@ -313,13 +318,19 @@ def arm_table(
     rows = []
     for (body, arm), errors in wrong.items():
         test, energy = statistics.mean(errors), statistics.mean(100 * shaken[body, arm].error[:, place])
+        words = [f"{float(e.value):.2f} [{float(e.low):.2f}, {float(e.high):.2f}]" for e in (test, energy)]
+        unlearnt = int((~(errors < UNLEARNT)).sum())
         rows.append(
             [
                 f"{body}, {ARMS[arm]}",
-                *(f"{float(e.value):.2f} [{float(e.low):.2f}, {float(e.high):.2f}]" for e in (test, energy)),
+                words[0],
+                f"{np.median(errors):.2f}",
+                f"{unlearnt} of {len(errors)}",
+                words[1],
             ]
         )
-    return tables.markdown(["network", "test error (%)", "local energy (points)"], rows)
+    heads = ["network", "test error (%)", "median", f"above {UNLEARNT}% or diverged", "local energy (points)"]
+    return tables.markdown(heads, rows)
 
 
 def printed_table(*, copies: int) -> Markdown:
