@@ -179,6 +179,14 @@ def test_every_measured_number_is_one(book: Path) -> None:
     assert wrong == []
 
 
+def test_tables_that_cells_make_are_tables(address: str, tab) -> None:
+    tab.goto(f"{address}/flatness.html")
+    made = tab.locator(".cell_output table")
+    assert made.count() == 3
+    assert made.first.locator("th").first.inner_text() == "network"
+    assert "| :--" not in tab.locator("article").inner_text()
+
+
 def test_search_finds_a_word(address: str, tab) -> None:
     tab.goto(f"{address}/search.html?q=plateau", wait_until="networkidle")
     tab.wait_for_selector("#search-results li")

@@ -211,3 +211,15 @@ def test_estimates_change_units_and_keep_their_range() -> None:
     clipped = found.clipped(-1, 1)
     assert clipped.high == 1
     assert clipped.value == found.value
+
+
+def test_functions_of_groups_of_seeds() -> None:
+    assert statistics.difference_of_means([3.0, 5.0], [1.0]) == 3.0
+    assert statistics.log_ratio_of_means([100.0, 300.0], [2.0]) == pytest.approx(2)
+    assert np.isnan(statistics.log_ratio_of_means([-1.0], [2.0]))
+    assert statistics.log_ratio_of_columns([[50.0, 1.0], [150.0, 1.0]]) == pytest.approx(2)
+    assert np.isnan(statistics.log_ratio_of_columns([[1.0, -3.0], [1.0, 1.0]]))
+    assert statistics.rank_of_rows([[1.0, 2.0], [2.0, 4.0]], [[3.0, 9.0]]) == 1.0
+    # A pair that goes against the others counts.
+    against = [[2.0, 1.0], [2.1, 1.0], [-3.0, 1.0]]
+    assert not statistics.resampled(statistics.log_ratio_of_columns, against).low > 0

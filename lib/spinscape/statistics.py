@@ -318,6 +318,12 @@ def log_ratio_of_means(first: ArrayLike, second: ArrayLike) -> float:
     return float(np.log10(means[0] / means[1])) if min(means) > 0 else float("nan")
 
 
+def log_ratio_of_columns(rows: ArrayLike) -> float:
+    """Return the logarithm to base 10 of `ratio_of_columns`, NaN where a sum is not positive."""
+    sums = np.sum(np.asarray(rows, float), axis=0)
+    return float(np.log10(sums[0] / sums[1])) if sums.min() > 0 else float("nan")
+
+
 def rank_of_rows(*groups: ArrayLike) -> float:
     """Return Spearman's correlation of two numbers over the seeds of all groups, for `resampled`.
 

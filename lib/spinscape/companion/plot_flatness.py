@@ -69,7 +69,10 @@ def training(axes: Sequence[Axes], found: Mapping[str, Ensemble], *, steps: Sequ
                 label = name if part == "train" else ""
                 plotting.band(panel, along, rows, label=label, colour=colour, ls=line)
     axes[0].set(xscale="log", yscale="log", xlabel="gradient steps", ylabel="loss (nats)")
-    axes[1].set(xscale="log", xlabel="gradient steps", ylabel="accuracy (%)", ylim=(90, 100.3))
+    axes[1].set(xscale="log", xlabel="gradient steps", ylabel="accuracy (%)")
+    top = axes[1].get_ylim()[1]
+    ends = [float(np.asarray(line.get_ydata(), float)[-1]) for line in axes[1].lines]
+    axes[1].set_ylim(min([90.0, *[0.9 * end for end in ends]]), top)
     axes[0].legend(fontsize=8)
 
 
@@ -236,16 +239,16 @@ def entropy(
     for k, (group, colour) in enumerate(zip(names, plotting.colours(len(names)), strict=True)):
         rows = groups == group
         style: dict[str, Any] = {"fmt": MARKS[k % len(MARKS)], "ms": 4, "lw": 0.8}
-        axes[1].errorbar(energy[rows], found.value[rows, 0], yerr=found.error[rows, 0], **style,
+        axes[1].errorbar(energy[rows], found.relative[rows, 0], yerr=found.error[rows, 0], **style,
                          color=colour, label=group)  # fmt: skip
-    axes[1].set(xlabel="local energy", ylabel="local entropy (nats)", xlim=(0, None))
+    axes[1].set(xlabel="local energy", ylabel="local entropy, relative (nats)", xlim=(0, None))
     axes[1].legend(fontsize=7)
 
 
 def ranking(axes: Axes, found: Ranking) -> None:
     """Draw rank correlations with the test error, three kinds for each measure."""
     places = np.arange(len(found.names), dtype=float)
-    words = ("whole pool", "given the training loss", "within algorithms")
+    words = ("whole pool", "given the loss at the end", "within algorithms")
     for k, (name, colour) in enumerate(zip(words, plotting.colours(3), strict=True)):
         value, low, high = found.value[k], found.low[k], found.high[k]
         bars = np.nan_to_num([value - low, high - value])
@@ -319,6 +322,7 @@ def arm_table(
     for (body, arm), errors in wrong.items():
         test, energy = statistics.mean(errors), statistics.mean(100 * shaken[body, arm].error[:, place])
         words = [f"{float(e.value):.2f} [{float(e.low):.2f}, {float(e.high):.2f}]" for e in (test, energy)]
+        fitted = 100 * shaken[body, arm].reference_error.mean()
         unlearnt = int((~(errors < UNLEARNT)).sum())
         rows.append(
             [
@@ -326,10 +330,18 @@ def arm_table(
                 words[0],
                 f"{np.median(errors):.2f}",
                 f"{unlearnt} of {len(errors)}",
+                f"{fitted:.2f}",
                 words[1],
             ]
         )
-    heads = ["network", "test error (%)", "median", f"above {UNLEARNT}% or diverged", "local energy (points)"]
+    heads = [
+        "network",
+        "test error (%)",
+        "median",
+        f"above {UNLEARNT}% or diverged",
+        "training error (%)",
+        "local energy (points)",
+    ]
     return tables.markdown(heads, rows)
 
 

@@ -43,10 +43,11 @@ flatter is flatter.
   network, whose spectrum is exact, and for the large one, by Lanczos.
 - Batch size goes against width and generalisation when over networks its rank correlations with local energy,
   with the largest eigenvalue in normal form, and with the test error are positive.
-- Points at one training loss generalise very differently when networks from adversarial starts have a test
-  error at least `VERY` times that of SGD at training losses that agree to 1%, and it follows flatness when
-  the
-  rank correlation of test error and local energy over all networks, at that loss, is positive.
+- Points at one training loss generalise very differently when networks from adversarial starts have a
+  test error at least `VERY` times that of SGD with the same batches, where training ended at losses within a
+  factor of `LIKE`, and it follows flatness when the rank correlation of test error and local energy over
+  all networks
+  is positive. (Scaling outputs to one loss changes neither of the two.)
 
 `CHANGE` is 1.5 and `VERY` is 1.1, choices made before the first run.
 All were written before the chapter's first run. What was changed after runs on digits:
@@ -54,6 +55,17 @@ All were written before the chapter's first run. What was changed after runs on 
 - Entropy-SGD had an outer step of 0.05 and hardly moved; the published first one is 1.
 - Local entropy is taken of networks scaled to one training loss, and the Monte Carlo error is checked on more
   networks and repetitions.
+
+After a run on MNIST and a review:
+
+- Quadratics were checked with too few steps, so that the verdict hung on the seed; they have their own now.
+- Local entropies held differences of the loss; they are relative to it, and count where networks differ by at
+  least `RESOLVED` Monte Carlo errors.
+- Networks that had not fitted the training samples counted as flat; a comparison is open where the training
+  error is higher than the baseline's by more than `UNFIT` points.
+- Adversarial starts were compared with SGD of another batch size; and a loss matched by scaling outputs says
+  nothing on errors, so the losses at which training ended are compared.
+- Curvature at the ends of lines is compared at one training loss too, and pairs with a negative one count.
 """
 
 from __future__ import annotations
@@ -72,6 +84,7 @@ from spinscape.companion.predicates.intervals import (
     every,
     exactly,
     falls,
+    magnitude,
     rises,
     show,
     synthetic,
@@ -83,6 +96,7 @@ FITTED = 99.985
 PRINTED = {512: 98.31 - 97.56, 1024: 98.69 - 97.97, 2048: 98.78 - 98.10, 4096: 98.99 - 98.49}
 CHANGE = 1.5
 VERY = 1.1
+RESOLVED, UNFIT, LIKE = 2.0, 0.5, 1.5
 ROUNDING, VISIBLE = 1e-6, 1e-3
 COLLAPSED = 1e-2
 BULK, OUTLIERS_EACH = 0.9, 3
@@ -119,13 +133,14 @@ def flatter_end(rows: Rows, _: Parameters) -> Verdict:
     widths = _widths(rows, "gain_")
     said = "; ".join(
         f"M = {m}: curvature along the line {show(rows[f'curvature_raw_{m}'])} as they are and "
-        f"{show(rows[f'curvature_removed_{m}'])} without symmetries, local energy "
+        f"{show(rows[f'curvature_removed_{m}'])} without symmetries and "
+        f"{show(rows[f'curvature_level_{m}'])} at one training loss, local energy "
         f"{show(rows[f'energy_{m}'])}, "
         f"test accuracy {show(rows[f'gain_{m}'])} points"
         for m in widths
     )
     said = f"Large over small batches (log10 of ratios; small minus large in points), {said}."
-    names = ("curvature_raw", "curvature_removed", "energy", "gain")
+    names = ("curvature_raw", "curvature_removed", "curvature_level", "energy", "gain")
     parts = [every([rises(rows[f"{name}_{m}"]) for m in widths]) for name in names]
     if "wider" in rows:
         said += f" Slope of the curvature at the small-batch end with the width {show(rows['wider'])}."
@@ -155,7 +170,12 @@ def local_energy(rows: Rows, _: Parameters) -> Verdict:
     )
     same = every([exactly(rows[f"{how}_change"], 0.0, ROUNDING) for how in ("rescaled", "permuted")])
     return combine(
-        [same, above(rows["trace_change"], math.log10(CHANGE)), within(rows["error_ratio"], 0.7, 1.4)], said
+        [
+            same,
+            above(magnitude(rows["trace_change"]), math.log10(CHANGE)),
+            within(rows["error_ratio"], 0.7, 1.4),
+        ],
+        said,
     )
 
 
@@ -170,7 +190,9 @@ def local_entropy(rows: Rows, _: Parameters) -> Verdict:
     right = every(
         [exactly(rows["quadratic_error"], 0.0, 0.02), exactly(rows["quadratic_z"], 0.0, 4.0)],
     )
-    return combine([right, rises(rows["rank"])], said)
+    said += f" Networks differ by {show(rows['resolution'])} times the Monte Carlo error."
+    seen = above(rows["resolution"], RESOLVED)
+    return combine([right, rises(rows["rank"]) if seen else None], said)
 
 
 def replicated(rows: Rows, _: Parameters) -> Verdict:
@@ -226,11 +248,15 @@ def identity(rows: Rows, _: Parameters) -> Verdict:
 
 
 def entropic_flatter(rows: Rows, _: Parameters) -> Verdict:
-    """Lower local energy than the baseline, every algorithm and network."""
+    """Lower local energy than the baseline, every algorithm and network that fits the training samples."""
+    found = {name.removeprefix("flatter_"): row for name, row in rows.items() if name.startswith("flatter_")}
     said = "log10 of the baseline's local energy over that of " + ", ".join(
-        f"{name.removeprefix('flatter_').replace('_', ' ')} {show(row)}" for name, row in rows.items()
+        f"{name.replace('_', ' ')} {show(row)} (training error {show(rows[f'unfit_{name}'])} points higher)"
+        for name, row in found.items()
     )
-    return combine([rises(row) for row in rows.values()], f"{said}.")
+    # The error of a network that is wrong already rises less.
+    parts = [rises(row) if below(rows[f"unfit_{name}"], UNFIT) else None for name, row in found.items()]
+    return combine(parts, f"{said}.")
 
 
 def spectrum(rows: Rows, _: Parameters) -> Verdict:
@@ -263,17 +289,17 @@ def batch_size(rows: Rows, _: Parameters) -> Verdict:
 
 
 def same_loss(rows: Rows, _: Parameters) -> Verdict:
-    """Different test errors at one training loss, and in the order of flatness."""
+    """Different test errors where training ended alike, and in the order of flatness."""
     said = (
-        f"Training losses agree to {rows['loss_gap'].value:.1g}. Test error from adversarial starts over "
-        f"that of "
-        f"SGD {show(rows['adv_over_sgd'])}, of SGD over that of replicated SGD "
-        f"{show(rows['sgd_over_rsgd'])} and entropy-SGD {show(rows['sgd_over_esgd'])}; "
-        f"rank correlation of test error and local energy {show(rows['follows'])}."
+        f"From adversarial starts training ended at {show(rows['trained_loss_ratio'])} times SGD's loss. "
+        f"Its test error over that of SGD {show(rows['adv_over_sgd'])}, of SGD over that of replicated SGD "
+        f"{show(rows['sgd_over_rsgd'])} and entropy-SGD {show(rows['sgd_over_esgd'])}; rank correlation of "
+        f"test "
+        f"error and local energy {show(rows['follows'])}, within kinds {show(rows['follows_within'])}."
     )
-    matched = exactly(rows["loss_gap"], 0.0, 0.01)
-    differ: Part = above(rows["adv_over_sgd"], VERY) if matched else None
-    return combine([differ, rises(rows["follows"]) if matched else None], said)
+    alike = within(rows["trained_loss_ratio"], 1 / LIKE, LIKE)
+    differ: Part = above(rows["adv_over_sgd"], VERY) if alike else None
+    return combine([differ, rises(rows["follows"])], said)
 
 
 PREDICATES = {
@@ -312,6 +338,7 @@ CASES = {
     },
 }
 
+_ENDS = ("curvature_raw_512", "curvature_removed_512", "curvature_level_512", "energy_512", "gain_512")
 _UP, _DOWN = (0.3, 0.2, 0.4), (-0.3, -0.4, -0.2)
 
 
@@ -325,8 +352,8 @@ def _table(gain: tuple[float, float, float]) -> dict[str, Measurement]:
 EXAMPLES = {
     "small-batch-generalises": (_table((0.7, 0.6, 0.8)), _table((-0.3, -0.4, -0.2))),
     "small-batch-flatter": (
-        synthetic(curvature_raw_512=_UP, curvature_removed_512=_UP, energy_512=_UP, gain_512=_UP),
-        synthetic(curvature_raw_512=_DOWN, curvature_removed_512=_DOWN, energy_512=_DOWN, gain_512=_DOWN),
+        synthetic(**dict.fromkeys(_ENDS, _UP)),
+        synthetic(**dict.fromkeys(_ENDS, _DOWN)),
     ),
     "training-curves": (
         synthetic(train_sb=(100.0, 99.99, 100.0), train_lb=(100.0, 99.99, 100.0), gain=_UP),
@@ -341,8 +368,8 @@ EXAMPLES = {
                   error_ratio=(3, 2, 4)),
     ),
     "local-entropy": (
-        synthetic(quadratic_error=0.001, quadratic_z=1.5, rank=_UP),
-        synthetic(quadratic_error=0.2, quadratic_z=9.0, rank=_DOWN),
+        synthetic(quadratic_error=0.001, quadratic_z=1.5, rank=_UP, resolution=5.0),
+        synthetic(quadratic_error=0.2, quadratic_z=9.0, rank=_DOWN, resolution=5.0),
     ),
     "replicated-sgd": (
         synthetic(
@@ -368,8 +395,8 @@ EXAMPLES = {
         ),
     ),
     "entropic-flatter": (
-        synthetic(flatter_mlp_rsgd=_UP, flatter_mlp_esgd=_UP),
-        synthetic(flatter_mlp_rsgd=_DOWN, flatter_mlp_esgd=_DOWN),
+        synthetic(flatter_mlp_rsgd=_UP, flatter_mlp_esgd=_UP, unfit_mlp_rsgd=0.0, unfit_mlp_esgd=0.0),
+        synthetic(flatter_mlp_rsgd=_DOWN, flatter_mlp_esgd=_DOWN, unfit_mlp_rsgd=0.0, unfit_mlp_esgd=0.0),
     ),
     "hessian-spectrum": (
         synthetic(
@@ -386,9 +413,10 @@ EXAMPLES = {
         synthetic(rank_energy=_DOWN, rank_eigenvalue=_DOWN, rank_eigenvalue_raw=_DOWN, rank_error=_DOWN),
     ),
     "same-loss-different-test": (
-        synthetic(loss_gap=1e-4, adv_over_sgd=(1.5, 1.3, 1.7), sgd_over_rsgd=(1.0, 0.9, 1.1),
+        synthetic(trained_loss_ratio=(1.0, 0.95, 1.05), follows_within=0.1, adv_over_sgd=(1.5, 1.3, 1.7),
+                  sgd_over_rsgd=(1.0, 0.9, 1.1),
                   sgd_over_esgd=(1.0, 0.9, 1.1), follows=_UP),
-        synthetic(loss_gap=1e-4, adv_over_sgd=(1.0, 0.95, 1.05),
+        synthetic(trained_loss_ratio=(1.0, 0.95, 1.05), follows_within=0.1, adv_over_sgd=(1.0, 0.95, 1.05),
                   sgd_over_rsgd=(1.0, 0.9, 1.1), sgd_over_esgd=(1.0, 0.9, 1.1), follows=_DOWN),
     ),
 }  # fmt: skip

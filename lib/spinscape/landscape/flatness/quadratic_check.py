@@ -51,11 +51,12 @@ class QuadraticCheck:
 
 def quadratic_check(
     *,
-    dimensions: Sequence[int] = (2, 50),
+    dimensions: Sequence[int] = (2, 20),
     gammas: Sequence[float] = (0.3, 3.0, 300.0),
     places: int = 2,
-    steps: int = 40,
-    chains: int = 4,
+    steps: int = 80,
+    chains: int = 2,
+    intervals: int = 8,
     seed: int = 0,
 ) -> QuadraticCheck:
     """Estimate local entropies of linear regressions and compare with Gaussian integrals.
@@ -70,7 +71,7 @@ def quadratic_check(
         Strengths of the pull.
     places
         References w for each.
-    steps, chains, seed
+    steps, chains, intervals, seed
         As for :func:`spinscape.landscape.flatness.local_entropy`.
 
     Returns
@@ -86,7 +87,16 @@ def quadratic_check(
     for size in dimensions:
         nets, x, y = _regression(size, places, seed)
         found = local_entropy(
-            nets, x, y, beta=BETA, gammas=gammas, steps=steps, chains=chains, loss="mse", seed=seed
+            nets,
+            x,
+            y,
+            beta=BETA,
+            gammas=gammas,
+            steps=steps,
+            chains=chains,
+            intervals=intervals,
+            loss="mse",
+            seed=seed,
         )
         exact.append(
             [[_closed_form(w, x, y, gamma) for gamma in gammas] for w in nets.params["weight"][:, 0]]
