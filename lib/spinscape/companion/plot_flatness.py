@@ -351,5 +351,5 @@ def printed_table(*, copies: int) -> Markdown:
     for row in ROWS:
         errors = (row.baseline, row.rsgd, row.esgd, row.rsgd_x_y)
         words = ["-" if np.isnan(error) else f"{error:g}" for error in errors]
-        rows.append([f"{row.network}, {row.dataset}", *words, f"{row.gpu_hours(copies=copies):.2g}"])
+        rows.append([f"{row.network}, {row.dataset}", *words, f"{row.gpu_hours(copies=copies):.3g}"])
     return tables.markdown(["row", "baseline", "rSGD", "eSGD", "rSGD x y", "GPU hours"], rows)
