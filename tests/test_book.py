@@ -64,6 +64,13 @@ def test_every_figure_has_words_and_a_caption(chapter: Path) -> None:
         assert "set_title" not in cell.source, "no titles inside plots"
 
 
+def test_labels_are_given_once() -> None:
+    pattern = r"^(?:    name: |:label: |\((?=[a-z-]+\)=))([a-z0-9-]+)"
+    found = [label for page in PAGES for label in re.findall(pattern, page.read_text("utf-8"), flags=re.M)]
+    assert len(found) > 50
+    assert sorted({label for label in found if found.count(label) > 1}) == []
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
 def test_every_exercise_has_its_solution_right_after(chapter: Path) -> None:
     text = chapter.read_text(encoding="utf-8")
