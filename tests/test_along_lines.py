@@ -11,7 +11,6 @@ from torch.nn import functional
 import gauge
 from small import dense_hessian, network
 from spinscape.landscape.flatness import along
-from spinscape.landscape.flatness.along_lines import curvature_along
 from spinscape.landscape.functions import function_change
 from spinscape.landscape.symmetry import align, normalize, random_rescale
 from spinscape.networks.ensemble import Ensemble
@@ -125,14 +124,6 @@ def test_second_difference_tends_to_the_curvature_of_a_smooth_network(data) -> N
     assert found.second_difference == pytest.approx(found.curvature, rel=1e-4)
     with pytest.raises(ValueError, match="positive factors"):
         along(a, b, [0.0, 1.0], samples, samples)
-
-
-def test_curvature_in_blocks_of_samples(monkeypatch, pairs, samples) -> None:
-    a, _ = pairs
-    u = torch.randn(2, a.flat().shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    whole = curvature_along(a, u, *samples[0])
-    monkeypatch.setattr("spinscape.landscape.flatness.along_lines.BLOCK", 7)
-    assert curvature_along(a, u, *samples[0]) == pytest.approx(whole, rel=1e-10)
 
 
 def test_bad_input_is_refused(pairs, samples) -> None:

@@ -39,8 +39,8 @@ LANCZOS = 94
 """Likewise, for the first vectors of Krylov spaces."""
 
 
-SHAKES, CHAINS, DRAWN_ANEW = 95, 96, 97
-"""Likewise, for noise on weights, for chains around networks, and for networks drawn anew in a ranking."""
+SHAKES, CHAINS = 95, 96
+"""Likewise, for noise on weights and for chains around networks."""
 
 
 def check(sigmas: list[float], steps: int, walks: int) -> None:

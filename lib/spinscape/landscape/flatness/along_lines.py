@@ -16,22 +16,18 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.func import functional_call, grad, jvp
 
+from spinscape.landscape.flatness.hessian import HessianProducts
 from spinscape.landscape.paths.combination import Path, euclidean, same_size
 from spinscape.landscape.paths.profiles import profile
 from spinscape.landscape.symmetry import align, normalize
 from spinscape.landscape.symmetry.checks import as_numbers, check_finite, check_samples
 from spinscape.networks.ensemble import Ensemble
-from spinscape.networks.forward import training_mode
-from spinscape.networks.losses import PerSample, resolve_loss
+from spinscape.networks.losses import PerSample
 
 Floats = NDArray[np.float64]
 Way = Literal["none", "scales", "order", "both"]
 Measure = Literal["loss", "error", "test_loss", "test_error"]
-
-BLOCK = 1024
-"""Samples that curvatures are taken over at once."""
 
 
 @dataclass(frozen=True)
@@ -261,26 +257,8 @@ def curvature_along(
     ndarray
         ``(R,)``; for piecewise linear networks without the kinks' contribution.
     """
-    function = resolve_loss(loss)
-    shapes = {name: value.shape[1:] for name, value in ensemble.params.items()}
-    sizes = [shape.numel() for shape in shapes.values()]
-    found = np.zeros(ensemble.replicas)
-    with training_mode(ensemble.model, False):
-        for r in range(ensemble.replicas):
-            params = {name: value[r] for name, value in ensemble.params.items()}
-            buffers = {name: value[r] for name, value in ensemble.buffers.items()}
-            pieces = directions[r].split(sizes)
-            u = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces, strict=True)}
-            for start in range(0, len(x), BLOCK):
-                some = slice(start, start + BLOCK)
-
-                def total(weights: dict[str, Tensor], x: Tensor = x[some], y: Tensor = y[some]) -> Tensor:
-                    outputs = functional_call(ensemble.model, (weights, buffers), (x,))  # noqa: B023
-                    return function(outputs[None], y[None]).sum()
-
-                product = jvp(grad(total), (params,), (u,))[1]
-                found[r] += sum(float((u[name] * product[name]).sum(dtype=torch.float64)) for name in u)
-    return found / len(x)
+    products = HessianProducts(ensemble, x, y, loss)(directions[:, None])[:, 0]
+    return (directions * products).sum(1).double().cpu().numpy()
 
 
 def _crossing(ahead: Floats, values: Floats, start: float, rise: float) -> float:
