@@ -53,6 +53,7 @@ from spinscape.companion.predicates import (  # noqa: E402
     random_walks,
     rsb_clustering,
     spin_glass_theory,
+    star_shaped,
 )
 
 _MODULES = (
@@ -63,6 +64,7 @@ _MODULES = (
     rsb_clustering,
     mode_connectivity,
     flatness,
+    star_shaped,
 )
 PREDICATES: dict[str, Predicate] = {k: v for m in _MODULES for k, v in m.PREDICATES.items()}
 CASES: dict[str, Case] = {k: v for m in _MODULES for k, v in m.CASES.items()}

@@ -1,0 +1,244 @@
+"""Predicates of the chapter on the star-shaped solution space of the negative perceptron.
+
+Intervals are over independent instances, or over networks. Differences from theory are relative to theory,
+taken in the limit of large sizes, with intervals of three standard errors either side; they agree where that
+interval holds zero and reaches at most `PRECISE` from its middle, and nothing is decided where it is wider.
+
+- The uniform measure is the perceptron's when no sampled state violates a constraint by more than 1e-9,
+  chains from two kinds of interior starts agree (R-hat at most `MIXED`; otherwise nothing is decided), the
+  overlap agrees with theory for every constraint density and margin that was run, and the stabilities'
+  distribution function lies within `NEAR` of the theory's, while a wrong law (independent solutions) does
+  not.
+- The energy between two solutions is the theory's when it agrees at the middle and at a quarter of the way,
+  for every density and margin, and it is above zero at the middle.
+- The energy between three solutions is the theory's when it agrees at the centre of the triangle, and the
+  root mean square of relative differences over the triangle is at most `PRECISE`.
+- The set is star-shaped when, in the largest size, robust solutions see at least `MOST` of the typical ones
+  without a barrier, at most `FEW` of the typical pairs do, and the difference of the two shares grows with
+  the size.
+- The core vanishes when the smallest margin that sees half of the typical solutions rises with the density,
+  at least `MOST` of the instances have such a margin at the lowest density, and at most `FEW` of them at the
+  highest.
+- The core attracts gradient descent when the largest barrier to typical solutions falls along it, in rank
+  correlation with the step, to less than half of what it was, and further than along a random walk within
+  the solutions of as many steps.
+- Trained networks are star-shaped when, with both symmetries removed, flat solutions see at least `MOST` of
+  the typical ones without a barrier, and more than typical ones see of one another, for each kind of flat
+  solution.
+- The jamming outlook holds when contacts per degree of freedom of the perceptron with a negative margin lie
+  within `ISOSTATIC` of one at jamming, in the largest size, those of the committee machine below one by more
+  than that, and those of the convex perceptron agree with the closed form to within `ISOSTATIC`, which shows
+  that the count can come out otherwise.
+
+`PRECISE` is 0.1, `MIXED` 1.05, `NEAR` 0.02, `MOST` 0.9, `FEW` 0.1 and `ISOSTATIC` 0.03.
+All were written before the chapter's first run.
+"""
+
+from __future__ import annotations
+
+from spinscape.companion.ledger import Measurement, Verdict
+from spinscape.companion.predicates import Case
+from spinscape.companion.predicates.intervals import (
+    Parameters,
+    Part,
+    Rows,
+    above,
+    below,
+    combine,
+    every,
+    exactly,
+    falls,
+    rises,
+    show,
+    smaller,
+    synthetic,
+    within,
+)
+
+PRECISE, MIXED, NEAR = 0.1, 1.05, 0.02
+MOST, FEW, HALF = 0.9, 0.1, 0.5
+ISOSTATIC = 0.03
+ROUNDING = 1e-9
+
+
+def _named(rows: Rows, prefix: str) -> dict[str, Measurement]:
+    return {name.removeprefix(prefix): row for name, row in rows.items() if name.startswith(prefix)}
+
+
+def _agrees(row: Measurement) -> Part:
+    """Whether a relative difference is zero within three standard errors; None where these are too wide."""
+    if not row.measured:
+        return None
+    if not row.low <= 0 <= row.high:
+        return False
+    return True if row.high - row.low <= 2 * PRECISE else None
+
+
+def _listed(found: dict[str, Measurement]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {show(row, '.2g')}" for name, row in found.items())
+
+
+def measure(rows: Rows, _: Parameters) -> Verdict:
+    """Compare the uniform measure over solutions with theory: overlap and stabilities."""
+    differences = _named(rows, "overlap_")
+    said = (
+        f"Constraints are violated by at most {rows['violation'].value:.1g}; R-hat of chains from two kinds "
+        f"of interior starts at most {rows['rhat'].value:.3g}. Relative difference of the overlap from "
+        f"theory, three standard errors: {_listed(differences)}. Distribution functions of stabilities "
+        f"differ by {show(rows['law'], '.2g')}, from that of independent solutions by "
+        f"{show(rows['law_control'], '.2g')}."
+    )
+    mixed = exactly(rows["rhat"], 1.0, MIXED - 1) or None
+    law = below(rows["law"], NEAR) if above(rows["law_control"], NEAR) else None
+    parts = [_agrees(row) if mixed else None for row in differences.values()]
+    return combine([exactly(rows["violation"], 0.0, ROUNDING), every(parts), law if mixed else None], said)
+
+
+def energy_2(rows: Rows, _: Parameters) -> Verdict:
+    """Compare the energy between two typical solutions with theory."""
+    middle, quarter = _named(rows, "middle_"), _named(rows, "quarter_")
+    height = _named(rows, "height_")
+    said = (
+        f"Relative difference from theory, three standard errors: at the middle {_listed(middle)}; at a "
+        f"quarter {_listed(quarter)}. Energy at the middle {_listed(height)}."
+    )
+    parts = [every([_agrees(row) for row in found.values()]) for found in (middle, quarter)]
+    return combine([*parts, every([rises(row) for row in height.values()])], said)
+
+
+def energy_3(rows: Rows, _: Parameters) -> Verdict:
+    """Compare the energy between three typical solutions with theory."""
+    centre, spread = _named(rows, "centre_"), _named(rows, "map_")
+    said = (
+        f"Relative difference from theory at the centre, three standard errors: {_listed(centre)}; root mean "
+        f"square over the triangle {_listed(spread)}."
+    )
+    parts = [every([_agrees(row) for row in centre.values()])]
+    return combine([*parts, every([below(row, PRECISE) for row in spread.values()])], said)
+
+
+def star(rows: Rows, _: Parameters) -> Verdict:
+    """Robust solutions see typical ones; typical ones do not see one another."""
+    said = (
+        f"Share of geodesics without a barrier at N = {rows['size'].value:.0f}: from solutions of margin "
+        f"{rows['margin'].value:.3g} to typical ones {show(rows['share_robust'])}, between typical ones "
+        f"{show(rows['share_typical'])}; their difference changes by {show(rows['growth'])} when the size "
+        "doubles."
+    )
+    parts = [above(rows["share_robust"], MOST), below(rows["share_typical"], FEW), rises(rows["growth"])]
+    return combine(parts, said)
+
+
+def disconnection(rows: Rows, _: Parameters) -> Verdict:
+    """Judge whether the core recedes and vanishes as the density of constraints grows."""
+    said = (
+        f"Rank correlation of the density with the smallest margin that sees half of the typical solutions "
+        f"{show(rows['rank'])}; instances with such a margin {show(rows['core_first'])} at alpha = "
+        f"{rows['first'].value:.3g}, {show(rows['core_last'])} at {rows['last'].value:.3g}. Theory, where "
+        f"replica symmetry is stable, only up to {rows['stable'].value:.3g}."
+    )
+    return combine(
+        [rises(rows["rank"]), above(rows["core_first"], MOST), below(rows["core_last"], FEW)], said
+    )
+
+
+def attraction(rows: Rows, _: Parameters) -> Verdict:
+    """Judge whether the largest barrier falls along gradient descent, not along a random walk."""
+    said = (
+        f"Rank correlation of the largest barrier with the step {show(rows['trend'])}; at the end it is "
+        f"{show(rows['left'])} of what it was, after a random walk {show(rows['left_control'])}."
+    )
+    return combine(
+        [
+            falls(rows["trend"]),
+            below(rows["left"], HALF),
+            smaller(rows["left"], rows["left_control"]),
+        ],
+        said,
+    )
+
+
+def networks(rows: Rows, _: Parameters) -> Verdict:
+    """Flat solutions of trained networks see typical ones, more than these see one another."""
+    shares, gains = _named(rows, "share_"), _named(rows, "gain_")
+    flat = {name: row for name, row in shares.items() if name in gains}
+    said = (
+        f"Share of geodesics without a barrier, symmetries removed: {_listed(shares)}; more than between "
+        f"typical networks by {_listed(gains)}."
+    )
+    parts = [
+        every([above(row, MOST) for row in flat.values()]),
+        every([rises(row) for row in gains.values()]),
+    ]
+    return combine(parts, said)
+
+
+def jamming(rows: Rows, _: Parameters) -> Verdict:
+    """Isostatic perceptron, hypostatic committee machine, and the convex perceptron as a control."""
+    said = (
+        f"Contacts per degree of freedom at jamming: perceptron {show(rows['contacts_perceptron'])}, "
+        f"committee machine {show(rows['contacts_committee'])}; convex perceptron "
+        f"{show(rows['contacts_convex'])}, where the closed form gives {rows['convex_theory'].value:.3g}."
+    )
+    theory = rows["convex_theory"].value
+    known = within(rows["contacts_convex"], theory - ISOSTATIC, theory + ISOSTATIC)
+    one = within(rows["contacts_perceptron"], 1 - ISOSTATIC, 1 + ISOSTATIC)
+    few = below(rows["contacts_committee"], 1 - ISOSTATIC)
+    return combine([one if known else None, few if known else None], said)
+
+
+PREDICATES = {
+    "negative-perceptron": measure,
+    "interpolation-energy-2": energy_2,
+    "interpolation-energy-3": energy_3,
+    "star-shaped": star,
+    "disconnection-transitions": disconnection,
+    "sgd-attracted-to-core": attraction,
+    "star-shape-in-networks": networks,
+    "jamming-outlook": jamming,
+}
+
+CASES: dict[str, Case] = {}
+
+_SAME, _OFF = (0.01, -0.03, 0.05), (0.3, 0.2, 0.4)
+_UP, _DOWN = (0.3, 0.2, 0.4), (-0.3, -0.4, -0.2)
+_ALL, _NONE = (0.97, 0.95, 0.99), (0.03, 0.01, 0.06)
+
+EXAMPLES = {
+    "negative-perceptron": (
+        synthetic(violation=1e-15, rhat=1.01, overlap_a=_SAME, law=(0.01, 0.008, 0.012),
+                  law_control=(0.2, 0.19, 0.21)),
+        synthetic(violation=0.1, rhat=1.01, overlap_a=_OFF, law=(0.1, 0.09, 0.12),
+                  law_control=(0.2, 0.19, 0.21)),
+    ),
+    "interpolation-energy-2": (
+        synthetic(middle_a=_SAME, quarter_a=_SAME, height_a=(0.01, 0.009, 0.011)),
+        synthetic(middle_a=_OFF, quarter_a=_OFF, height_a=(0.0, 0.0, 0.0)),
+    ),
+    "interpolation-energy-3": (
+        synthetic(centre_a=_SAME, map_a=(0.03, 0.02, 0.04)),
+        synthetic(centre_a=_OFF, map_a=(0.3, 0.2, 0.4)),
+    ),
+    "star-shaped": (
+        synthetic(size=200.0, margin=-0.1, share_robust=_ALL, share_typical=_NONE, growth=_UP),
+        synthetic(size=200.0, margin=-0.1, share_robust=_NONE, share_typical=_ALL, growth=_DOWN),
+    ),
+    "disconnection-transitions": (
+        synthetic(rank=_UP, first=1.0, last=5.0, stable=3.0, core_first=_ALL, core_last=_NONE),
+        synthetic(rank=_DOWN, first=1.0, last=5.0, stable=3.0, core_first=_NONE, core_last=_ALL),
+    ),
+    "sgd-attracted-to-core": (
+        synthetic(trend=(-0.9, -0.95, -0.8), left=(0.1, 0.05, 0.2), left_control=(1.0, 0.9, 1.1)),
+        synthetic(trend=(0.1, 0.05, 0.2), left=(1.2, 1.15, 1.3), left_control=(1.0, 0.9, 1.1)),
+    ),
+    "star-shape-in-networks": (
+        synthetic(share_rsgd=_ALL, share_typical=_NONE, gain_rsgd=_UP),
+        synthetic(share_rsgd=_NONE, share_typical=_NONE, gain_rsgd=_DOWN),
+    ),
+    "jamming-outlook": (
+        synthetic(contacts_perceptron=(1.0, 0.99, 1.01), contacts_committee=(0.8, 0.7, 0.9),
+                  contacts_convex=(0.8, 0.79, 0.81), convex_theory=0.8),
+        synthetic(contacts_perceptron=(0.8, 0.79, 0.81), contacts_committee=(1.0, 0.99, 1.01),
+                  contacts_convex=(0.8, 0.79, 0.81), convex_theory=0.8),
+    ),
+}  # fmt: skip
