@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from spinscape.networks.convolutional import convnet, vgg16
 from spinscape.networks.datasets import load
 from spinscape.networks.evaluation import evaluate, outputs
 from spinscape.networks.forward import Forward
+from spinscape.networks.models import MaxPool
 from spinscape.networks.training import train
 from spinscape.networks.units import describe
 from symmetric import change, check_axes, randomised
@@ -148,3 +150,16 @@ def test_a_network_that_does_not_fit(monkeypatch):
     monkeypatch.setattr(models, "available_bytes", memory.available_bytes)
     with pytest.raises(MemoryError, match="its parameters must be at most"):
         vgg16(width=10**6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 28])
+def test_maxima_are_those_of_pytorch_with_and_without_slopes(size) -> None:
+    """Bit for bit, odd sizes and values that are no numbers too."""
+    h = torch.randn(3, 2, size, size)
+    h[0, 0, 0, 0] = math.nan
+    usual = nn.MaxPool2d(2, ceil_mode=True)(h)
+    with torch.no_grad():
+        torch.testing.assert_close(MaxPool()(h), usual, rtol=0, atol=0, equal_nan=True)
+        batched = torch.func.vmap(MaxPool())(h[None].expand(4, *h.shape))
+        torch.testing.assert_close(batched[2], usual, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(MaxPool()(h), usual, rtol=0, atol=0, equal_nan=True)

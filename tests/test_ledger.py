@@ -12,7 +12,8 @@ import pytest
 from spinscape import statistics
 from spinscape.companion import ledger, ledger_page
 from spinscape.companion.ledger import Claim, Measurement, Records, Verdict
-from spinscape.companion.predicates import EXAMPLES, PREDICATES, outside
+from spinscape.companion.predicates import EXAMPLES, PREDICATES, intervals, outside
+from spinscape.companion.prose import NOTHING, fill
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = ledger.load_claims(ROOT / "book" / "claims.yaml")
@@ -37,6 +38,8 @@ def test_a_value_that_is_no_number_reaches_the_prose_as_nan(notebook) -> None:
     ledger.value(spread=float("nan"), limit=float("inf"))
     found = ledger.read(nbformat.reads(nbformat.writes(notebook), as_version=4))
     assert [f"{found.values[name]:.2f}" for name in ("spread", "limit")] == ["nan", "nan"]
+    assert fill("{{spread:.2f}}; {{limit:.0f}}", found.values, "toy").count(NOTHING) == 2
+    assert intervals.show(Measurement(float("nan"))) == NOTHING
 
 
 def test_claims_carry_every_row() -> None:

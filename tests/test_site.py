@@ -174,7 +174,7 @@ def test_every_measured_number_is_one(book: Path) -> None:
         f"{name}: {key} is {text!r}"
         for name, numbers in shown.items()
         for key, text in numbers
-        if re.search(r"\b(?:nan|inf|none)\b", text, flags=re.IGNORECASE) or not text.strip()
+        if re.search(r"\b(?:nan|inf|none|no value)\b", text, flags=re.IGNORECASE) or not text.strip()
     ]
     assert wrong == []
 

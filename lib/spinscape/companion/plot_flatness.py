@@ -317,13 +317,28 @@ def batch_table(
 def arm_table(
     wrong: Mapping[tuple[str, str], Floats], shaken: Mapping[tuple[str, str], LocalEnergy], place: int
 ) -> Markdown:
-    """Return test error and local energy at one size of the noise, by network and algorithm."""
+    """Return test error and local energy at one size of the noise, by network and algorithm.
+
+    The last columns say how an algorithm compares with plain SGD, where the interval of the difference (of
+    the logarithm of the ratio, for flatness) leaves out zero; medians and counts are of networks.
+    """
+    heads = [
+        "network", "test error (%)", "median", f"above {UNLEARNT}% or diverged", "training error (%)",
+        "local energy (points)", "test error beside SGD", "flatness beside SGD",
+    ]  # fmt: skip
     rows = []
     for (body, arm), errors in wrong.items():
-        test, energy = statistics.mean(errors), statistics.mean(100 * shaken[body, arm].error[:, place])
+        energies = shaken[body, arm].error[:, place]
+        test, energy = statistics.mean(errors), statistics.mean(100 * energies)
         words = [f"{float(e.value):.2f} [{float(e.low):.2f}, {float(e.high):.2f}]" for e in (test, energy)]
         fitted = 100 * shaken[body, arm].reference_error.mean()
         unlearnt = int((~(errors < UNLEARNT)).sum())
+        beside = ["", ""]
+        if arm != "baseline":
+            usual = wrong[body, "baseline"], shaken[body, "baseline"].error[:, place]
+            gain = statistics.resampled(statistics.difference_of_means, usual[0], errors)
+            flatter = statistics.resampled(statistics.log_ratio_of_means, usual[1], energies)
+            beside = [_side(gain, "lower", "higher"), _side(flatter, "flatter", "sharper")]
         rows.append(
             [
                 f"{body}, {ARMS[arm]}",
@@ -332,17 +347,17 @@ def arm_table(
                 f"{unlearnt} of {len(errors)}",
                 f"{fitted:.2f}",
                 words[1],
+                *beside,
             ]
         )
-    heads = [
-        "network",
-        "test error (%)",
-        "median",
-        f"above {UNLEARNT}% or diverged",
-        "training error (%)",
-        "local energy (points)",
-    ]
     return tables.markdown(heads, rows)
+
+
+def _side(found: statistics.Estimate, positive: str, negative: str) -> str:
+    """Return which side of zero the whole interval lies on, in words."""
+    if found.low > 0:
+        return positive
+    return negative if found.high < 0 else "open"
 
 
 def printed_table(*, copies: int) -> Markdown:

@@ -7,6 +7,7 @@ TeX doubles braces too, and code may quote the notation: within mathematics and 
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,10 @@ _PLACES = re.compile(
     r"|(?P<plain>^\#{1,6}[ ][^\n]*$)",
     flags=re.MULTILINE | re.DOTALL,
 )
+
+
+NOTHING = "no value"
+"""What stands in the prose where a run could measure nothing."""
 
 
 def fill(text: str, numbers: Mapping[str, Any], chapter: str) -> str:
@@ -88,6 +93,8 @@ def _fill(text: str, numbers: Mapping[str, Any], chapter: str, *, tagged: bool, 
 
 def show(value: Any, form: str = "") -> str:
     """Write a value as the prose shows it: by Python's format, three digits for a bare float."""
+    if isinstance(value, float) and math.isnan(value):
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):

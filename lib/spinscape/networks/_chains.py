@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from spinscape.networks.models import Residual, Shortcut
+from spinscape.networks.models import MaxPool, Residual, Shortcut
 from spinscape.networks.units import EXAMPLE, Axis, Description, Kind, Units, join, layer_axes, norm_axes
 
 _LINEAR: tuple[type[nn.Module], ...] = (nn.Identity, Shortcut, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
@@ -18,7 +18,7 @@ _OTHER = (
     nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.AlphaDropout,
 )  # fmt: skip
 _AVERAGE = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
-_MAXIMUM = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+_MAXIMUM = (MaxPool, nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from spinscape.networks.models import ACTIVATIONS, make
+from spinscape.networks.models import ACTIVATIONS, MaxPool, make
 
 VGG16 = (2, 2, 3, 3, 3)
 """Convolutions in each group of VGG16; a group doubles the channels, up to eight times the first's."""
@@ -159,7 +159,6 @@ def _network(
     check_counts(channels=channels, classes=classes, size=size)
     for width in (*(width for group in groups for width in group), *hidden):
         check_counts(width=width)
-    pooling = nn.MaxPool2d if pool == "max" else nn.AvgPool2d
 
     def build() -> nn.Sequential:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -172,7 +171,7 @@ def _network(
                     layers[f"norm{i}"] = nn.BatchNorm2d(width)
                 layers[f"activation{i}"] = ACTIVATIONS[activation]()
                 inside = width
-            layers[f"pool{i}"] = pooling(2, ceil_mode=True)
+            layers[f"pool{i}"] = MaxPool() if pool == "max" else nn.AvgPool2d(2, ceil_mode=True)
             side = -(-side // 2)
         layers["flatten"] = nn.Flatten()
         inside *= side * side

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spinscape.memory import available_bytes
 
@@ -37,6 +39,27 @@ _GLOROT = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 
 class Shortcut(nn.Identity):
     """Marks where a :class:`Residual` adds the input of the linear layer before."""
+
+
+class MaxPool(nn.MaxPool2d):
+    """Maximum over windows of 2 x 2, fast on a CPU where no slope is needed; the same bits as its parent.
+
+    PyTorch's pooling looks for places as well as values, which takes three quarters of the forward pass of a
+    small convolutional network on a CPU; without a slope two maxima of strided halves do.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2, ceil_mode=True)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the maxima, a window that sticks out at the border over what it holds."""
+        if torch.is_grad_enabled() or h.device.type != "cpu":
+            return super().forward(h)
+        short = (h.shape[-1] % 2, h.shape[-2] % 2)
+        if any(short):
+            h = functional.pad(h, (0, short[0], 0, short[1]), value=-math.inf)
+        h = torch.maximum(h[..., ::2], h[..., 1::2])
+        return torch.maximum(h[..., ::2, :], h[..., 1::2, :])
 
 
 class Residual(nn.Sequential):

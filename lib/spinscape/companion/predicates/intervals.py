@@ -19,6 +19,7 @@ from spinscape.companion.ledger import (
     Measurement,
     Verdict,
 )
+from spinscape.companion.prose import NOTHING
 
 Rows = Mapping[str, Measurement]
 Parameters = Mapping[str, Any]
@@ -35,6 +36,8 @@ def synthetic(**values: tuple[float, float, float] | float) -> dict[str, Measure
 
 def show(row: Measurement, form: str = ".3g") -> str:
     """Write a measurement with its interval, where it has one that is not a point."""
+    if math.isnan(row.value):
+        return NOTHING
     if not row.measured or row.low == row.high:
         return f"{row.value:{form}}"
     return f"{row.value:{form}} [{row.low:{form}}, {row.high:{form}}]"

@@ -18,6 +18,7 @@ from spinscape.landscape.flatness._chain import derivatives
 from spinscape.landscape.flatness._outputs import OutputCurvature
 from spinscape.networks.forward import ELEMENTWISE
 from spinscape.networks.losses import PerSample
+from spinscape.networks.models import MaxPool
 from spinscape.networks.units import join
 
 Tensors = dict[str, Tensor]
@@ -53,7 +54,7 @@ def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 def _known(module: nn.Module) -> bool:
     if type(module) is nn.Conv2d:
         return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
-    if type(module) is nn.MaxPool2d:
+    if type(module) in (MaxPool, nn.MaxPool2d):
         return not module.return_indices
     if type(module) is nn.Flatten:
         return (module.start_dim, module.end_dim) == (1, -1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spinscape.landscape.flatness.local_energy import local_energy
 from spinscape.landscape.flatness.trace import hessian_trace
-from spinscape.landscape.symmetry import permute, random_permutations, random_scales, rescale
+from spinscape.landscape.symmetry import permute, random_permutations, random_rescale
 from spinscape.networks.ensemble import Ensemble
 
 Floats = NDArray[np.float64]
@@ -84,7 +84,7 @@ def check_invariance(
     if repeats < 3:
         raise ValueError(f"repeats must be at least 3, not {repeats}")
     nets, inputs = ensemble.to(torch.float64), x.double()
-    scaled = rescale(nets, random_scales(nets, replicas=nets.replicas, spread=spread, seed=seed))
+    scaled = random_rescale(nets, spread, seed)
     orders = random_permutations(nets, replicas=nets.replicas, seed=seed)
     right, other, renamed = (
         local_energy(one, inputs, y, sigmas, draws=draws, seed=seed, carried=carried)
