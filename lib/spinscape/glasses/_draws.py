@@ -22,8 +22,8 @@ LEVELS, STATES = 155, 156
 TEMPERING, EXCHANGES = 157, 158
 """Likewise, for parallel tempering on the sphere."""
 
-PATTERNS, DIRECTIONS, ANGLES, STARTS = 161, 162, 163, 164
-"""Likewise, for the perceptron: its patterns, and directions, angles and starts of Markov chains."""
+PATTERNS, STEPS, STARTS, PROBES = 161, 162, 163, 164
+"""Likewise, for the perceptron: its patterns, steps and starts of Markov chains, and directions to look along."""
 
 
 def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:

@@ -1,8 +1,34 @@
 """The spherical perceptron of negative margin: theory, solutions drawn at random, and ways between them."""
 
 # Samples.
+from spinscape.glasses.perceptron.convergence import (
+    Convergence,
+    converged,
+    effective_sample_size,
+    split_r_hat,
+)
+from spinscape.glasses.perceptron.observables import (
+    Stabilities,
+    chain_overlaps,
+    geodesic_energies,
+    stability_histogram,
+)
 from spinscape.glasses.perceptron.patterns import Patterns, patterns
 from spinscape.glasses.perceptron.sampler import Solutions, sample_solutions
 from spinscape.glasses.perceptron.starts import interior_starts
 
-__all__ = ["Patterns", "Solutions", "interior_starts", "patterns", "sample_solutions"]
+__all__ = [
+    "Convergence",
+    "Patterns",
+    "Solutions",
+    "Stabilities",
+    "chain_overlaps",
+    "converged",
+    "effective_sample_size",
+    "geodesic_energies",
+    "interior_starts",
+    "patterns",
+    "sample_solutions",
+    "split_r_hat",
+    "stability_histogram",
+]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from spinscape.glasses._draws import ANGLES, DIRECTIONS, generator
+from spinscape.glasses._draws import STEPS, generator
 from spinscape.glasses.perceptron.patterns import Patterns
 
 Floats = NDArray[np.float64]
@@ -61,8 +61,8 @@ def advance(
             rows = patterns.xi[i] / math.sqrt(n)
             columns = np.ascontiguousarray(rows.T)
             for c in range(chains):
-                directions = generator(seed, DIRECTIONS, n, i, c, part)
-                key = generator(seed, ANGLES, n, i, c, part).integers(2**64, dtype=np.uint64)
+                directions = generator(seed, STEPS, n, i, c, part)
+                key = directions.integers(2**64, dtype=np.uint64)
                 rng = np.array([key, 0], np.uint64)
                 x, h, order = w[i, c], np.empty(patterns.count), np.arange(n)
                 kept, sums = points[i, c], tally[i, c]
