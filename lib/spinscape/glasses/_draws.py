@@ -23,7 +23,7 @@ TEMPERING, EXCHANGES = 157, 158
 """Likewise, for parallel tempering on the sphere."""
 
 PATTERNS, STEPS, STARTS, PROBES = 161, 162, 163, 164
-"""Likewise, for the perceptron: its patterns, steps and starts of Markov chains, and directions to look along."""
+"""Likewise, for the perceptron: patterns, steps and starts of Markov chains, and directions to look along."""
 
 
 def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:

@@ -1,6 +1,7 @@
 """The spherical perceptron of negative margin: theory, solutions drawn at random, and ways between them."""
 
 # Samples.
+from spinscape.glasses.perceptron.arcs import allowed_arcs
 from spinscape.glasses.perceptron.convergence import (
     Convergence,
     converged,
@@ -22,6 +23,7 @@ __all__ = [
     "Patterns",
     "Solutions",
     "Stabilities",
+    "allowed_arcs",
     "chain_overlaps",
     "converged",
     "effective_sample_size",

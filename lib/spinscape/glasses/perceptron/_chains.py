@@ -22,8 +22,8 @@ ROOM = 64
 
 
 def advance(
-    patterns: Patterns, margins: Floats, w: Floats, points: Floats, stride: int, burn: int, moves: str, seed: int,
-    part: int = 0,
+    patterns: Patterns, margins: Floats, w: Floats, points: Floats, stride: int, burn: int, moves: str,
+    seed: int, part: int = 0,
 ) -> Floats:  # fmt: skip
     """Advance every chain by ``burn + stride * K`` steps and keep K states.
 

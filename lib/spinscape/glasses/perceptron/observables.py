@@ -80,8 +80,13 @@ def stability_histogram(patterns: Patterns, points: ArrayLike, edges: ArrayLike)
 
 
 def geodesic_energies(
-    patterns: Patterns, groups: ArrayLike | tuple[ArrayLike, ...], gamma: ArrayLike, kappa_energy: float, *, most: int = 56
-) -> Floats:  # fmt: skip
+    patterns: Patterns,
+    groups: ArrayLike | tuple[ArrayLike, ...],
+    gamma: ArrayLike,
+    kappa_energy: float,
+    *,
+    most: int = 56,
+) -> Floats:
     """Return the mean energy of ``sum_r gamma_r w_r``, brought back to the sphere, shape (I, G).
 
     The energy of a point is the share of patterns with stability below `kappa_energy`.
@@ -89,8 +94,8 @@ def geodesic_energies(
     Parameters
     ----------
     groups
-        States of one group, shape (I, C, K, N), whose chains give all y corners; or a tuple of y such groups of
-        as many states, (I, C_r, K, N), which give one corner each and are independent of each other.
+        States of one group, shape (I, C, K, N), whose chains give all y corners; or a tuple of y such groups
+        of as many states, (I, C_r, K, N), which give one corner each and are independent of each other.
     gamma
         Weights of the corners, shape (G, y), not negative, each row of sum 1; y is 2 or 3.
     most

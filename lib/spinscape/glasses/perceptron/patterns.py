@@ -56,7 +56,7 @@ class Patterns:
 def patterns(instances: int, n: int, alpha: float, seed: int = 0) -> Patterns:
     """Draw standard normal patterns, ``round(alpha n)`` for each instance.
 
-    Instance i is the same whatever the number of instances, and a larger alpha adds patterns to the same ones.
+    Instance i is the same whatever the number of instances; a larger alpha adds patterns to the same ones.
 
     Raises
     ------

@@ -3,8 +3,8 @@
 Hit-and-run on great circles: from w a uniform tangential direction d, and then an angle t of
 ``cos(t) w + sin(t) sqrt(N) d``, uniform where all stabilities reach the margin.
 The move is reversible, and its stationary law is the uniform one on the solutions.
-Turning pairs of weights instead, ``(w_i, w_j)`` by an angle drawn in the same way, has the same stationary law
-and costs N times fewer operations for a move as long, see `sample_solutions`.
+Turning pairs of weights instead, ``(w_i, w_j)`` by an angle drawn in the same way, has the same stationary
+law; a move is about as long and costs O(P) operations in place of O(N P).
 
 A chain that starts near the border of the solutions, as one does at the end of a perceptron rule, stays there
 for very long: start inside (`interior_starts`).

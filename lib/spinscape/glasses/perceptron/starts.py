@@ -1,7 +1,7 @@
 """Starts inside the solutions of the spherical perceptron.
 
-Weights climb the soft minimum of their stabilities, ``-log(sum_mu exp(-s h_mu)) / s``, on the sphere, while its
-sharpness s grows.
+Weights climb the soft minimum of their stabilities, ``-log(sum_mu exp(-s h_mu)) / s``, on the sphere, while
+its sharpness s grows.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def interior_starts(
             share[i, c] = draws.uniform(*LEVELS)
     found, margin = climb(patterns, w, budget)
     if (margin[:, :chains] <= kappa).any():
-        i, c = np.unravel_index(margin[:, :chains].argmin(), (patterns.instances, chains))
+        i, c = divmod(int(margin[:, :chains].argmin()), chains)
         raise RuntimeError(
             f"no start above kappa = {kappa:g}: the climb of chain {c} of instance {i} reached margin "
             f"{margin[i, c]:.6g} within its budget of {budget} steps (alpha = {patterns.alpha:g}, "
