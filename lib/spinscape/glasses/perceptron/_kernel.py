@@ -144,6 +144,13 @@ def _combine(x, p, y, q, out):
 
 
 @numba.njit(nogil=True, error_model="numpy")
+def _copy(x, out):
+    # An assignment of arrays does the same and takes seconds to compile.
+    for k in range(out.size):
+        out[k] = x[k]
+
+
+@numba.njit(nogil=True, error_model="numpy")
 def great_circles(w, h, raw, images, kappa, first, count, burn, stride, kept, tally, low, high, rng):
     """Do `count` moves on great circles, in place.
 
@@ -161,7 +168,7 @@ def great_circles(w, h, raw, images, kappa, first, count, burn, stride, kept, ta
         _combine(images[step], scale, h, -along * scale, slope)
         t, least, tries = draw_angle(zero, h, slope, kappa, low, high, out, rng)
         _combine(w, np.cos(t), tangent, np.sin(t) * scale, w)
-        h[:] = out
+        _copy(out, h)
         _count(tally, t, tries, least)
         _keep(kept, first + step + 1 - burn, stride, w)
 
@@ -173,7 +180,7 @@ def pair_rotations(w, h, columns, order, kappa, first, count, burn, stride, kept
     `columns` (N, P) are the patterns divided by sqrt(N), `order` the numbers 0 to N - 1 in any order.
     """
     n = w.size
-    rest, cosine, sine, out = np.empty((4, h.size))
+    rest, cosine, sine, out = np.empty(h.size), np.empty(h.size), np.empty(h.size), np.empty(h.size)
     for step in range(count):
         for k in range(n - 1, 0, -1):
             other = np.int64(_uniform(rng) * (k + 1))
@@ -186,7 +193,7 @@ def pair_rotations(w, h, columns, order, kappa, first, count, burn, stride, kept
             t, least, tries = draw_angle(rest, cosine, sine, kappa, low, high, out, rng)
             c, s = np.cos(t), np.sin(t)
             w[i], w[j] = c * w[i] - s * w[j], s * w[i] + c * w[j]
-            h[:] = out
+            _copy(out, h)
             _count(tally, t, tries, least)
         _keep(kept, first + step + 1 - burn, stride, w)
 
@@ -202,4 +209,4 @@ def _count(tally, t, tries, least):
 @numba.njit(inline="always")
 def _keep(kept, done, stride, w):
     if done > 0 and done % stride == 0 and done // stride <= kept.shape[0]:
-        kept[done // stride - 1] = w
+        _copy(w, kept[done // stride - 1])
