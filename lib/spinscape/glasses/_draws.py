@@ -22,6 +22,9 @@ LEVELS, STATES = 155, 156
 TEMPERING, EXCHANGES = 157, 158
 """Likewise, for parallel tempering on the sphere."""
 
+PATTERNS, STEPS, STARTS, PROBES = 161, 162, 163, 164
+"""Likewise, for the perceptron: patterns, steps and starts of Markov chains, and directions to look along."""
+
 
 def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     """Return the generator for one purpose and, say, one instance and start; no two share a stream.
