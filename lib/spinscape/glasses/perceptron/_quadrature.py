@@ -27,6 +27,23 @@ BULK = 0.4
 """Largest step in z at z = 0, and largest step at a second feature in units of its width."""
 
 
+CHUNK = 4096
+"""Integrals done at once."""
+
+
+def chunked(function: Callable[..., Floats], *arrays: ArrayLike) -> Floats:
+    """Return a function's values over arrays that broadcast, `CHUNK` of its elements at a time.
+
+    The function takes one-dimensional arrays of one length and returns one of that length.
+    """
+    same = np.broadcast_arrays(*(np.asarray(a, float) for a in arrays))
+    flat = [a.ravel() for a in same]
+    out = np.empty(flat[0].size)
+    for start in range(0, out.size, CHUNK):
+        out[start : start + CHUNK] = function(*(a[start : start + CHUNK] for a in flat))
+    return out.reshape(same[0].shape)
+
+
 def normal_nodes(
     centre: ArrayLike, scale: ArrayLike, *, refine: int = 1, second: float = 0.0
 ) -> tuple[Floats, Floats]:

@@ -1,10 +1,11 @@
 """Joint law of the stabilities of solutions of one instance, as polynomials on a box.
 
-Solution r, of margin k_r, has stability ``h_r = sqrt(q_r) z_r + sqrt(1 - q_r) t_r`` at a pattern, where the z_r
-are normal with correlations ``p_rs / sqrt(q_r q_s)`` and t_r is a normal variable given that h_r >= k_r.
+At a pattern, solution r of margin k_r has stability ``h_r = sqrt(q_r) z_r + sqrt(1 - q_r) t_r``: the z_r
+are normal with correlations ``p_rs / sqrt(q_r q_s)`` and t_r is normal given that h_r >= k_r.
 With ``z_r = a_r z + sqrt(1 - a_r^2) y_r`` (one common z, the y_r independent) the corners are independent
 given z, and each needs one integral over its y_r.
-Corners of one margin share z_r, so a_r = 1 for a margin that occurs twice.
+Corners of one margin share z_r, so a_r = 1 for a margin that occurs twice, and the other margin has the rest;
+three different margins have no such numbers in general and are not served.
 """
 
 from __future__ import annotations
@@ -57,31 +58,14 @@ def groups(alpha: float, kappas: tuple[float, ...], *, refine: int = 1) -> Group
 
 
 def loadings(group: Groups) -> Floats:
-    """Return a_r, shape (y,), with ``a_r a_s`` the correlation of z_r and z_s.
-
-    Raises
-    ------
-    ValueError
-        If the three overlaps of three different margins have no such numbers of at most 1.
-    """
-    y = len(group.kappas)
-    own = np.array([math.sqrt(p.q) for p in group.pairs])
-    cc = np.minimum(group.overlaps / np.outer(own, own), 1.0)
+    """Return a_r, shape (y,), with ``a_r a_s`` the correlation of z_r and z_s; at most two margins differ."""
     different = sorted(set(group.kappas))
     if len(different) == 1:
-        return np.ones(y)
-    if len(different) == 2:
-        shared = max(different, key=lambda k: (group.kappas.count(k), -k))
-        other = cc[group.kappas.index(different[0]), group.kappas.index(different[1])]
-        return np.array([1.0 if k == shared else other for k in group.kappas])
-    squares = np.array([cc[0, 1] * cc[0, 2] / cc[1, 2], cc[0, 1] * cc[1, 2] / cc[0, 2], 0.0])
-    squares[2] = cc[0, 2] * cc[1, 2] / cc[0, 1]
-    if squares.max() > 1 + 1e-9:
-        raise ValueError(
-            f"the overlaps of margins {group.kappas} are outside what this integral serves "
-            f"(squared loadings {squares})"
-        )
-    return np.sqrt(np.minimum(squares, 1.0))
+        return np.ones(len(group.kappas))
+    i, j = (group.kappas.index(k) for k in different)
+    between = group.overlaps[i, j] / math.sqrt(group.pairs[i].q * group.pairs[j].q)
+    shared = max(different, key=lambda k: (group.kappas.count(k), -k))
+    return np.array([1.0 if k == shared else min(between, 1.0) for k in group.kappas])
 
 
 @dataclass(frozen=True)

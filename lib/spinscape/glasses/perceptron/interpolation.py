@@ -79,7 +79,7 @@ def interpolation_energy(
     alpha
         Patterns per weight.
     kappa
-        Margin at which the corners are drawn, or one for each of the y corners.
+        Margin at which the corners are drawn, or one for each of the y corners, of which two may differ.
     gamma
         Mixtures, shape (..., y) with y = 2 or 3; not negative, with sum 1.
     kappa_energy
@@ -97,7 +97,7 @@ def interpolation_energy(
     Raises
     ------
     ValueError
-        If a mixture is not one, a margin of the energy is positive, or a group is outside the range of the
+        If a mixture is not one, there are three different margins, or a group is outside the range of the
         theory or has an overlap above `LARGEST_OVERLAP`.
 
     Examples
@@ -115,8 +115,8 @@ def interpolation_energy(
         raise ValueError(f"alpha must be one number, not of shape {np.shape(alpha)}")
     check_valid(alpha, np.array(each), unstable=unstable)
     level = min(each) if kappa_energy is None else float(margins(kappa_energy))
-    if level > 0:
-        raise ValueError(f"the margin of the energy must be at most 0, not {level:.6g}")
+    if len(set(each)) > 2:
+        raise ValueError(f"at most two different margins are served, not {each}")
     group = groups(float(alpha), each, refine=refine)
     _resolved(group, float(alpha))
     rows = mixtures.reshape(-1, y)
@@ -150,14 +150,11 @@ def interpolation_curves(
     Raises
     ------
     ValueError
-        If a grid is empty or not one-dimensional, an alpha is not positive, a margin is positive, or a
-        mixture is not one.
+        If a grid is empty or not one-dimensional, an alpha is not positive, or a mixture is not one.
     """
     loads, ks = densities(alpha), margins(kappa)
     if loads.ndim != 1 or ks.ndim != 1 or not (loads.size and ks.size):
         raise ValueError(f"alpha and kappa must be one-dimensional, not {loads.shape} and {ks.shape}")
-    if np.any(ks > 0):
-        raise ValueError(f"margins must be at most 0, not {ks.max():.6g}")
     mixtures = np.asarray(gamma, float)
     if mixtures.ndim == 1:
         mixtures = np.stack([mixtures, 1 - mixtures], -1)
@@ -207,7 +204,7 @@ def _energies(group: Groups, gamma: Floats, level: float, refine: int) -> Floats
 
 
 def _joint(box: Table, order: list[int]) -> Floats:
-    """Return coefficients of the density of the first corners and the share below the last, shape (J, ...)."""
+    """Return coefficients of the first corners' density times the share below the last, shape (J, ...)."""
     factors = [box.density[r] for r in order[:-1]] + [box.share[order[-1]]]
     if len(factors) == 2:
         return (factors[0] * box.weights) @ factors[1].T
@@ -234,9 +231,7 @@ def _simplex(box: Table, joint: Floats, order: list[int], gamma: Floats, bound: 
     used = gamma[:, middle, None, None] * (second - box.low[middle])
     top = np.minimum(box.low[last] + (left[..., None] - used) / gamma[:, last, None, None], FARTHEST)
     slices = np.tensordot(one, joint, axes=1)
-    values = np.einsum(
-        "gnmj,gnmj->gnm", np.matmul(box.powers(middle, second), slices), box.powers(last, top)
-    )
+    values = np.einsum("gnmj,gnmj->gnm", np.matmul(box.powers(middle, second), slices), box.powers(last, top))
     return length * np.einsum("gn,gnm,n,m->g", span, values, w, w)
 
 
@@ -253,6 +248,6 @@ def _resolved(group: Groups, alpha: float) -> None:
     for kappa, pair in zip(group.kappas, group.pairs, strict=True):
         if pair.q > LARGEST_OVERLAP:
             raise ValueError(
-                f"at alpha {alpha:.6g} and margin {kappa:.6g} the overlap is {float(pair.q):.6g}: energies are "
-                f"converged up to {LARGEST_OVERLAP:g} only"
+                f"at alpha {alpha:.6g} and margin {kappa:.6g} the overlap is {float(pair.q):.6g}: energies "
+                f"are converged up to {LARGEST_OVERLAP:g} only"
             )

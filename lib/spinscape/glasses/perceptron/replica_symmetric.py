@@ -16,6 +16,7 @@ SciPost Phys. 2, 019 (2017) for negative margins.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from scipy.special import expit, log_ndtr, ndtr
 
 from spinscape.glasses.perceptron._quadrature import (
     REACH,
+    chunked,
     find_root,
     mills,
     mills_slope,
@@ -128,8 +130,7 @@ def entropy(alpha: ArrayLike, kappa: ArrayLike, *, unstable: bool = False) -> Fl
     """
     check_valid(alpha, kappa, unstable=unstable)
     pair = saddle(alpha, kappa)
-    x, weights = _arguments(pair, margins(kappa))
-    tails = np.sum(weights * log_ndtr(-x), -1)
+    tails = _mean(lambda x: log_ndtr(-x), pair, margins(kappa), refine=1)
     return np.log(pair.rest) / 2 + pair.q / pair.rest / 2 + np.asarray(alpha, float) * tails
 
 
@@ -146,8 +147,7 @@ def stability(alpha: ArrayLike, kappa: ArrayLike, *, refine: int = 1) -> Floats:
     """
     check_valid(alpha, kappa, unstable=True)
     pair = saddle(alpha, kappa, refine=refine)
-    x, weights = _arguments(pair, margins(kappa), refine=refine)
-    return np.asarray(alpha, float) * np.sum(weights * mills_slope(x) ** 2, -1)
+    return np.asarray(alpha, float) * _mean(_square_slope, pair, margins(kappa), refine=refine)
 
 
 def almeida_thouless(kappa: ArrayLike, *, refine: int = 1) -> Floats:
@@ -168,9 +168,8 @@ def almeida_thouless(kappa: ArrayLike, *, refine: int = 1) -> Floats:
 
         def loads(u: Floats) -> tuple[Floats, Floats]:
             pair = Overlap(expit(u), expit(-u))
-            x, weights = _arguments(pair, below, refine=refine)
-            alpha = np.exp(u) / np.sum(weights * mills(x) ** 2, -1)
-            return alpha, alpha * np.sum(weights * mills_slope(x) ** 2, -1)
+            alpha = np.exp(u) / _mean(_square, pair, below, refine=refine)
+            return alpha, alpha * _mean(_square_slope, pair, below, refine=refine)
 
         found = find_root(lambda u: np.log(loads(u)[1]), np.full(below.shape, -30.0), _SINGLE)
         line[broken] = loads(found)[0]
@@ -187,12 +186,15 @@ def stability_density(
     """
     check_valid(alpha, kappa, unstable=unstable)
     pair, k, h = _at(h, alpha, kappa, refine)
-    inside = np.maximum(h, k)[..., None]
-    left, root = np.sqrt(pair.rest)[..., None], np.sqrt(pair.q)[..., None]
-    y, slopes = _one_sided(pair.rest, refine)
-    x = (k[..., None] - root * (root * inside + left * y)) / left
-    logs = -(y**2 + inside**2) / 2 - log_ndtr(-x) - math.log(2 * math.pi)
-    return np.where(h >= k, np.sum(slopes * np.exp(logs), -1), 0.0)
+
+    def some(q: Floats, rest: Floats, k: Floats, h: Floats) -> Floats:
+        inside, left, root = h[:, None], np.sqrt(rest)[:, None], np.sqrt(q)[:, None]
+        y, slopes = _one_sided(rest, refine)
+        x = (k[:, None] - root * (root * inside + left * y)) / left
+        logs = -(y**2 + inside**2) / 2 - log_ndtr(-x) - math.log(2 * math.pi)
+        return np.sum(slopes * np.exp(logs), -1)
+
+    return np.where(h >= k, chunked(some, pair.q, pair.rest, k, np.clip(h, k, 40.0)), 0.0)
 
 
 def stability_distribution(
@@ -202,8 +204,8 @@ def stability_distribution(
     check_valid(alpha, kappa, unstable=unstable)
     pair, k, h = _at(h, alpha, kappa, refine)
     step = np.clip(h - k, 0.0, 2 * REACH) / np.sqrt(pair.rest)
-    x, weights = _arguments(pair, k, refine=refine, second=float(np.max(step, initial=0.0)))
-    return np.sum(weights * tail_share(x, step[..., None]), -1)
+    farthest = float(np.max(step, initial=0.0))
+    return _mean(tail_share, pair, k, step, refine=refine, second=farthest)
 
 
 def saddle(alpha: ArrayLike, kappa: ArrayLike, *, refine: int = 1) -> Overlap:
@@ -211,8 +213,7 @@ def saddle(alpha: ArrayLike, kappa: ArrayLike, *, refine: int = 1) -> Overlap:
     alpha, kappa = np.broadcast_arrays(np.asarray(alpha, float), np.asarray(kappa, float))
 
     def excess(u: Floats) -> Floats:
-        x, weights = _arguments(Overlap(expit(u), expit(-u)), kappa, refine=refine)
-        return u - np.log(alpha) - np.log(np.sum(weights * mills(x) ** 2, -1))
+        return u - np.log(alpha) - np.log(_mean(_square, Overlap(expit(u), expit(-u)), kappa, refine=refine))
 
     low = np.log(alpha) + 2 * np.log(mills(kappa)) - 1.0
     u = find_root(excess, np.minimum(low, _SINGLE - 1), np.full(alpha.shape, _SINGLE))
@@ -288,12 +289,22 @@ def _at(h: ArrayLike, alpha: ArrayLike, kappa: ArrayLike, refine: int) -> tuple[
     return Overlap(q, rest), k, found
 
 
-def _arguments(
-    pair: Overlap, kappa: Floats, *, refine: int = 1, second: float = 0.0
-) -> tuple[Floats, Floats]:
-    """Return x at the nodes, and the weights of z, shape (..., M)."""
-    z, weights = normal_nodes(*feature(pair, kappa), refine=refine, second=second)
-    return (kappa[..., None] - np.sqrt(pair.q)[..., None] * z) / np.sqrt(pair.rest)[..., None], weights
+def _mean(
+    function: Callable[..., Floats],
+    pair: Overlap,
+    kappa: Floats,
+    *others: Floats,
+    refine: int,
+    second: float = 0.0,
+) -> Floats:
+    """Return the mean over z of a function of x, shape (n, M), and other arrays, (n, 1); shape (...)."""
+
+    def some(q: Floats, rest: Floats, k: Floats, *more: Floats) -> Floats:
+        z, weights = normal_nodes(*feature(Overlap(q, rest), k), refine=refine, second=second)
+        x = (k[:, None] - np.sqrt(q)[:, None] * z) / np.sqrt(rest)[:, None]
+        return np.sum(weights * function(x, *(m[:, None] for m in more)), -1)
+
+    return chunked(some, pair.q, pair.rest, kappa, *others)
 
 
 def _one_sided(rest: Floats, refine: int) -> tuple[Floats, Floats]:
@@ -303,6 +314,14 @@ def _one_sided(rest: Floats, refine: int) -> tuple[Floats, Floats]:
     count = 2 + math.ceil((high - float(np.min(low))) / 0.06 * refine)
     u = low + (high - low) * np.linspace(0.0, 1.0, count)
     return np.sinh(u), np.cosh(u) * (high - low) / (count - 1)
+
+
+def _square(x: Floats) -> Floats:
+    return mills(x) ** 2
+
+
+def _square_slope(x: Floats) -> Floats:
+    return mills_slope(x) ** 2
 
 
 def _density(x: Floats) -> Floats:

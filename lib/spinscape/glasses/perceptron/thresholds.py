@@ -124,7 +124,7 @@ def star_threshold(alpha: ArrayLike, kappa_energy: ArrayLike, *, unstable: bool 
             k = float(find_root(excess, np.asarray(level), np.asarray(high), tolerance=1e-12))
             out[0][i], out[1][i] = k, mutual_overlap(load, k, level, unstable=True)
             out[2][i] = max(float(stability(load, k)), float(stability(load, level)))
-    return Threshold(*out, stable=out[2] < 1)
+    return Threshold(out[0], out[1], out[2], out[2] < 1)
 
 
 def convex_threshold(alpha: ArrayLike, kappa_energy: ArrayLike, *, unstable: bool = False) -> Threshold:
@@ -144,7 +144,7 @@ def convex_threshold(alpha: ArrayLike, kappa_energy: ArrayLike, *, unstable: boo
         if high > level and excess(np.asarray(high)) > 0:
             k = find_root(excess, np.asarray(level), np.asarray(high))
             out[0][i], out[1][i], out[2][i] = k, saddle(load, k).q, stability(load, k)
-    return Threshold(*out, stable=out[2] < 1)
+    return Threshold(out[0], out[1], out[2], out[2] < 1)
 
 
 def core_vanishes(kappa_energy: float) -> Vanishing:

@@ -3,15 +3,16 @@
 Group r is the uniform measure over solutions of margin kappa_r, with overlap q_r inside the group.
 The groups are independent given the patterns, so the overlap of a solution of one with a solution of the
 other is that of the two means ``m_r = <w>_r``: ``p = m_1 . m_2 / N``.
-In the replicated volume, with any numbers n_1 and n_2 of copies, the term of order n_1 n_2 in the
-off-diagonal block vanishes at a stationary point:
+The volume of n_1 copies of the first and n_2 of the second group is stationary in p; its derivative is of
+order n_1 n_2 for small numbers of copies, which do not change q_1 and q_2, and vanishes where
 
     p / ((1 - q_1) (1 - q_2)) = alpha E[A(x_1) A(x_2)] / sqrt((1 - q_1) (1 - q_2)),
 
 ``x_r = (kappa_r - sqrt(q_r) z_r) / sqrt(1 - q_r)``, with (z_1, z_2) normal of correlation
 ``p / sqrt(q_1 q_2)``.
-The left side is the derivative of ``-1/2 log det`` of the overlap matrix, the right side that of the
-constraints, whose cavity fields have the overlaps as covariance.
+The left side comes from ``1/2 log det`` of the matrix of overlaps, whose inverse has the elements
+``-p / ((1 - q_1) (1 - q_2))`` between the groups; the right side from the constraints on stabilities whose
+covariance is that matrix.
 At equal margins it is the equation of q, with p = q.
 
 With ``c = p / sqrt(q_1 q_2)`` the two sides' difference is negative at c = 0, and at c = 1 not negative
@@ -45,7 +46,8 @@ def mutual_overlap(
     alpha, kappa_1, kappa_2
         Patterns per weight and the two margins; they broadcast to shape (...).
     unstable
-        Whether points above the de Almeida-Thouless line are allowed.
+        Whether points above the de Almeida-Thouless line are allowed; there p jumps down from q as soon as
+        the margins differ, and neither is the answer.
     refine
         Multiplies the number of nodes of all integrals.
 
@@ -61,9 +63,7 @@ def mutual_overlap(
     """
     check_valid(alpha, kappa_1, unstable=unstable)
     check_valid(alpha, kappa_2, unstable=unstable)
-    loads, first, second = np.broadcast_arrays(
-        np.asarray(alpha, float), margins(kappa_1), margins(kappa_2)
-    )
+    loads, first, second = np.broadcast_arrays(np.asarray(alpha, float), margins(kappa_1), margins(kappa_2))
     groups = saddle(loads, first, refine=refine), saddle(loads, second, refine=refine)
     found = np.empty(loads.shape)
     for i in np.ndindex(loads.shape):
@@ -88,7 +88,9 @@ def mutual(
     first = weights * _scaled(kappas[0], pairs[0], z)
 
     def excess(c: Floats) -> Floats:
-        values, inner = conditional_nodes(kappas[1], pairs[1], z, c, float(np.sqrt((1 - c) * (1 + c))), refine)
+        values, inner = conditional_nodes(
+            kappas[1], pairs[1], z, c, float(np.sqrt((1 - c) * (1 + c))), refine
+        )
         second = np.sum(inner * _scaled(kappas[1], pairs[1], values), -1)
         return c - alpha * (first @ second) / size
 
