@@ -22,6 +22,12 @@ LEVELS, STATES = 155, 156
 TEMPERING, EXCHANGES = 157, 158
 """Likewise, for parallel tempering on the sphere."""
 
+PATTERNS = 161
+"""Likewise, for the patterns of perceptrons."""
+
+WEIGHTS, ORDERS, COPIES, COMPRESSIONS, INPUTS = 165, 166, 167, 168, 169
+"""Likewise, for first weights, orders of patterns, replicas, compressions and committee machines."""
+
 
 def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     """Return the generator for one purpose and, say, one instance and start; no two share a stream.
