@@ -3,7 +3,8 @@
 With values ``f_mu(w)`` and overlaps ``r_mu = max(0, kappa - f_mu)`` the energy is ``U = sum_mu r_mu^2 / 2``.
 It is minimised by Newton's method with a shift (Levenberg-Marquardt), with the curvature of the spheres and
 of f.
-At a minimum ``dU / dkappa = sum r``, so the root of U vanishes, to first order, at ``kappa - sum r^2 / sum r``.
+At a minimum ``dU / dkappa = sum r``, so to first order the root of U vanishes at
+``kappa - sum r^2 / sum r``.
 Each round goes most of the way there, until the root mean square overlap is of the wanted size.
 Where U vanishes on the way, because the minimum has opened into solutions, kappa is raised again from there.
 """
@@ -41,7 +42,7 @@ FLAT = 1e-9
 
 @dataclass(frozen=True)
 class Machine:
-    """Constraints ``f_mu(w) = K^{-1/2} sum_k s(xi_mu^k . w_k / sqrt(M))``, K units on spheres ``|w_k|^2 = M``.
+    """Constraints ``f_mu = K^{-1/2} sum_k s(xi_mu^k . w_k / sqrt(M))``, K units on spheres ``|w_k|^2 = M``.
 
     Attributes
     ----------

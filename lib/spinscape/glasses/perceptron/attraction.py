@@ -1,4 +1,4 @@
-"""Does gradient descent move typical solutions to where they see the others?
+"""Whether gradient descent moves typical solutions to where they see the others.
 
 Descent starts at solutions, and on its way the great circles to a fixed set of typical solutions are
 followed: their barriers, and the share of them without one.
@@ -118,4 +118,5 @@ def barriers_along(
     columns = [np.stack(c, 2) for c in zip(*seen, strict=True)]
     if np.array_equal(points, first):
         raise ValueError(f"the {loss} of margin {what.margin:g} moves none of the starts: raise its margin")
-    return Attraction(times, *columns, points)
+    barrier, mean, free, reached, overlap, moved = columns
+    return Attraction(times, barrier, mean, free, reached, overlap, moved, points)

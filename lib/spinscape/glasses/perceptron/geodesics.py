@@ -114,7 +114,7 @@ def barrier_free(ha: ArrayLike, hb: ArrayLike, overlap: ArrayLike, kappa_energy:
     NDArray[np.bool_]
         Shape (...).
     """
-    return (lowest(ha, hb, overlap) >= kappa_energy).all(-1)
+    return np.asarray((lowest(ha, hb, overlap) >= kappa_energy).all(-1))
 
 
 def barrier(ha: ArrayLike, hb: ArrayLike, overlap: ArrayLike, kappa_energy: float) -> Barrier:
