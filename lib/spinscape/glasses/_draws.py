@@ -22,11 +22,11 @@ LEVELS, STATES = 155, 156
 TEMPERING, EXCHANGES = 157, 158
 """Likewise, for parallel tempering on the sphere."""
 
-PATTERNS = 161
-"""Likewise, for the patterns of perceptrons."""
+PATTERNS, STEPS, STARTS, PROBES = 161, 162, 163, 164
+"""Likewise, for the perceptron: patterns, steps and starts of Markov chains, and directions to look along."""
 
 WEIGHTS, ORDERS, COPIES, COMPRESSIONS, INPUTS = 165, 166, 167, 168, 169
-"""Likewise, for first weights, orders of patterns, replicas, compressions and committee machines."""
+"""Likewise, for its algorithms: first weights, orders of patterns, replicas, compressions, and committees."""
 
 
 def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:

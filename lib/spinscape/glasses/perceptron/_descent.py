@@ -43,7 +43,7 @@ class Loss:
 
     kind: str
     margin: float
-    sharpness: float = 5.0
+    sharpness: float = 10.0
 
     def __post_init__(self) -> None:
         if self.kind not in LOSSES:

@@ -16,7 +16,7 @@ from spinscape.glasses._arguments import whole
 from spinscape.glasses._draws import COPIES, WEIGHTS
 from spinscape.glasses.perceptron._compression import Machine, compress
 from spinscape.glasses.perceptron._descent import Descent, Loss, centres, on_sphere, random_points
-from spinscape.glasses.perceptron.geodesics import check_points, stabilities
+from spinscape.glasses.perceptron.geodesics import check_points
 from spinscape.glasses.perceptron.patterns import Patterns
 from spinscape.progress import track
 
@@ -94,11 +94,11 @@ def gradient_descent(
     *,
     loss: str = "hinge",
     margin: float | None = None,
-    sharpness: float = 5.0,
+    sharpness: float = 10.0,
     batch: int | None = 10,
     starts: int = 1,
     start: Floats | None = None,
-    rate: float = 0.1,
+    rate: float = 0.2,
     passes: int = 1000,
     stop: bool = True,
     seed: int = 0,
@@ -136,10 +136,10 @@ def replicated(
     copies: int = 3,
     loss: str = "cross-entropy",
     margin: float | None = None,
-    sharpness: float = 5.0,
+    sharpness: float = 10.0,
     batch: int | None = 10,
     starts: int = 1,
-    rate: float = 0.1,
+    rate: float = 0.2,
     passes: int = 200,
     pull: tuple[float, float] = (1e-3, 0.5),
     seed: int = 0,
@@ -174,11 +174,11 @@ def replicated(
     seen = np.zeros(steps.shape, bool)
     for t, share in enumerate(track(np.geomspace(*pull, passes), "replicated descent")):
         points = descent.one_pass(points, every, copies, float(share))
-        reached = stabilities(patterns, centres(points, copies)).min(2) >= kappa
+        reached = patterns.stabilities(centres(points, copies)).min(2) >= kappa
         steps[reached & ~seen] = t + 1
         seen |= reached
     centre = centres(points, copies)
-    found = stabilities(patterns, centre).min(2)
+    found = patterns.stabilities(centre).min(2)
     return _checked(patterns, kappa, Run(centre, found, found >= kappa, steps), passes, "replicated descent")
 
 
@@ -223,7 +223,7 @@ def largest_margin(
     points = _first(patterns, starts, start, seed)
     xi, root = patterns.xi, math.sqrt(patterns.xi.shape[2])
     for s in track(np.geomspace(*sharpness, steps), "largest margin"):
-        h = stabilities(patterns, points)
+        h = patterns.stabilities(points)
         weight = np.exp(-s * (h - h.min(2, keepdims=True)))
         weight /= weight.sum(2, keepdims=True)
         # The curvature of the soft minimum is s times a covariance of trace 1 over this many patterns.
@@ -233,7 +233,7 @@ def largest_margin(
         for i, s in track(list(np.ndindex(points.shape[:2])), "polish"):
             machine = Machine.perceptron(xi[i])
             points[i, s] = compress(machine, points[i, s][None]).best[0]
-    found = stabilities(patterns, points).min(2)
+    found = patterns.stabilities(points).min(2)
     run = Run(points, found, found >= kappa, np.full(found.shape, steps))
     return _checked(patterns, kappa, run, steps, "the largest margin")
 
@@ -252,7 +252,7 @@ def _solve(
     """Make passes, and leave points alone once they are solutions where `stop` is set."""
     passes = whole(passes, "passes", 1)
     points = first.copy()
-    margin = stabilities(patterns, points).min(2)
+    margin = patterns.stabilities(points).min(2)
     seen = margin >= kappa
     steps = np.where(seen, 0, passes)
     for t in track(range(1, passes + 1), what):
@@ -272,7 +272,7 @@ def _solve(
 def _least(patterns: Patterns, points: Floats, which: NDArray[np.int64]) -> Floats:
     """Return the smallest stabilities of points (A, S, N) of instances `which`."""
     xi = patterns.xi if len(which) == len(patterns.xi) else patterns.xi[which]
-    return stabilities(Patterns(xi, patterns.alpha), points).min(2)
+    return Patterns(xi, patterns.alpha).stabilities(points).min(2)
 
 
 def _checked(patterns: Patterns, kappa: float, run: Run, budget: int, what: str) -> Run:

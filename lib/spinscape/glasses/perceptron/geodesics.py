@@ -201,18 +201,13 @@ def connections(patterns: Patterns, start: Floats, end: Floats, kappa_energy: fl
     a, b = check_points(patterns, start, "start"), check_points(patterns, end, "end")
     n = a.shape[2]
     overlap = a @ b.transpose(0, 2, 1) / n
-    ha, hb = stabilities(patterns, a), stabilities(patterns, b)
+    ha, hb = patterns.stabilities(a), patterns.stabilities(b)
     height, where = np.empty(overlap.shape), np.empty(overlap.shape)
     for i in range(len(a)):
         for s in range(a.shape[1]):
             found = barrier(ha[i, s], hb[i], overlap[i, s], kappa_energy)
             height[i, s], where[i, s] = found.height, found.where
     return Connections(height == 0, height, where, overlap, ha.min(2), hb.min(2))
-
-
-def stabilities(patterns: Patterns, points: Floats) -> Floats:
-    """Return ``xi w / sqrt(N)`` of points of shape (I, C, N); shape (I, C, P)."""
-    return points @ patterns.xi.transpose(0, 2, 1) / np.sqrt(patterns.xi.shape[2])
 
 
 def ternary_grid(n: int) -> Floats:
@@ -281,6 +276,8 @@ def _stretches(
     half = np.arccos(np.clip(-kappa / radius, -1, 1))
     enter = np.mod(np.arctan2(slope, ha) + np.pi - half, 2 * np.pi)
     leave = enter + 2 * half
+    # Two stretches that touch could overlap by rounding and count twice.
+    enter, leave = np.where(radius <= kappa, 0.0, enter), np.where(radius <= kappa, theta, leave)
     begin = np.concatenate([enter, np.zeros_like(enter)])
     finish = np.minimum(np.concatenate([leave, leave - 2 * np.pi]), np.tile(theta, 2))
     there = finish > begin

@@ -23,6 +23,9 @@ from spinscape.progress import track
 
 Floats = NDArray[np.float64]
 
+ABOVE = 1.0
+"""First margin of a compression; it is raised where solutions are found there."""
+
 
 @dataclass(frozen=True)
 class Jamming:
@@ -60,7 +63,14 @@ class Jamming:
     points: Floats
 
 
-def jam(patterns: Patterns, *, start: Floats | None = None, overlap: float = 1e-9, seed: int = 0) -> Jamming:
+def jam(
+    patterns: Patterns,
+    *,
+    start: Floats | None = None,
+    above: float = ABOVE,
+    overlap: float = 1e-9,
+    seed: int = 0,
+) -> Jamming:
     """Compress every instance from a margin beyond its largest one to where the energy vanishes.
 
     Parameters
@@ -69,6 +79,10 @@ def jam(patterns: Patterns, *, start: Floats | None = None, overlap: float = 1e-
         Patterns of I instances.
     start
         First points (I, 1, N); uniform ones unless given.
+    above
+        First margin.
+        At a positive one with enough patterns U has one minimum, which the compression then follows whatever
+        the start; from a first margin close to the last one the starts jam in different places.
     overlap
         Root mean square overlap per contact at which to stop; U / N is about half its square.
     seed
@@ -85,15 +99,17 @@ def jam(patterns: Patterns, *, start: Floats | None = None, overlap: float = 1e-
     else:
         first = check_points(patterns, start, "start")[:, :1]
     machines = [Machine.perceptron(xi) for xi in patterns.xi]
-    return compress_all(machines, first, overlap)
+    return compress_all(machines, first, overlap, above)
 
 
-def compress_all(machines: list[Machine], first: Floats, overlap: float) -> Jamming:
+def compress_all(machines: list[Machine], first: Floats, overlap: float, above: float = ABOVE) -> Jamming:
     """Compress machines of one shape from first weights (I, K, M)."""
     if not 1e-11 <= overlap < 1:
         raise ValueError(f"overlap must lie from 1e-11, what float64 resolves, to below 1, not {overlap!r}")
+    if not np.isfinite(above):
+        raise ValueError(f"the first margin must be finite, not {above!r}")
     found = [
-        compress(machine, w, overlap=overlap, kappa=ABOVE)
+        compress(machine, w, overlap=overlap, kappa=above)
         for machine, w in track(list(zip(machines, first, strict=True)), "compression")
     ]
     units, m = first.shape[1:]
@@ -111,10 +127,6 @@ def compress_all(machines: list[Machine], first: Floats, overlap: float) -> Jamm
         path_z=_table(found, "touching") / freedom,
         points=np.stack([f.points for f in found]),
     )
-
-
-ABOVE = 1.0
-"""First margin of a compression; it is raised where solutions are found there."""
 
 
 def _table(found: list[Compressed], name: str) -> Floats:

@@ -1,72 +1,73 @@
-"""Random patterns of a perceptron."""
+"""Random patterns of the spherical perceptron, and stabilities of weights on them."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spinscape.glasses._arguments import whole
 from spinscape.glasses._draws import PATTERNS, generator
-from spinscape.memory import available_bytes
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """Patterns of I perceptrons.
+    """Patterns of several instances.
 
     Attributes
     ----------
     xi
-        P patterns of each instance, independent standard normal numbers, shape (I, P, N).
+        Patterns, shape (I, P, N).
     alpha
-        Patterns per weight, P / N.
+        Patterns per weight that were asked for; ``P = round(alpha N)``.
     """
 
     xi: Floats
     alpha: float
 
+    @property
+    def instances(self) -> int:
+        """Number of instances I."""
+        return self.xi.shape[0]
 
-def patterns(instances: int, n: int, alpha: float, seed: int) -> Patterns:
-    """Draw P = round(alpha n) patterns for each instance.
+    @property
+    def count(self) -> int:
+        """Number of patterns P of an instance."""
+        return self.xi.shape[1]
 
-    Instance i has the same patterns whatever the number of instances, and a larger alpha adds patterns to
-    those of a smaller one.
+    @property
+    def n(self) -> int:
+        """Number of weights N."""
+        return self.xi.shape[2]
 
-    Parameters
-    ----------
-    instances, n
-        Numbers of instances and of weights.
-    alpha
-        Patterns per weight asked for.
-    seed
-        Seed of the run.
+    def stabilities(self, points: ArrayLike) -> Floats:
+        """Return ``xi w / sqrt(N)`` for points (I, ..., N), shape (I, ..., P)."""
+        w = np.asarray(points, float)
+        if w.ndim < 2 or w.shape[0] != self.instances or w.shape[-1] != self.n:
+            raise ValueError(f"points must be ({self.instances}, ..., {self.n}), not {w.shape}")
+        flat = w.reshape(self.instances, -1, self.n)
+        h = flat @ self.xi.swapaxes(1, 2) / np.sqrt(self.n)
+        return h.reshape(*w.shape[:-1], self.count)
+
+
+def patterns(instances: int, n: int, alpha: float, seed: int = 0) -> Patterns:
+    """Draw standard normal patterns, ``round(alpha n)`` for each instance.
+
+    Instance i is the same whatever the number of instances; a larger alpha adds patterns to the same ones.
 
     Raises
     ------
     ValueError
-        If alpha is not positive and finite, or leaves no pattern.
-    MemoryError
-        If the patterns would take more than half of the free memory.
+        If a number is out of range, or alpha is so small that there is no pattern.
     """
-    instances, n = whole(instances, "instances", 1), whole(n, "n", 2)
-    if not (math.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"alpha must be a positive number, not {alpha!r}")
+    instances, n = whole(instances, "instances", 1), whole(n, "n", 3)
+    if not 0 < alpha < np.inf:
+        raise ValueError(f"alpha must be positive and finite, not {alpha}")
     count = round(alpha * n)
     if count < 1:
-        raise ValueError(f"alpha = {alpha:g} leaves no pattern for n = {n}")
-    need, free = 8.0 * instances * count * n, available_bytes(torch.device("cpu"))
-    if need > free / 2:
-        raise MemoryError(
-            f"{instances} instances of {count} patterns of {n} numbers take {need / 2**30:.1f} GiB; "
-            f"{free / 2**31:.1f} GiB are allowed"
-        )
-    xi = np.empty((instances, count, n))
-    for i in range(instances):
-        generator(seed, PATTERNS, n, i).standard_normal(out=xi[i])
-    return Patterns(xi, count / n)
+        raise ValueError(f"alpha = {alpha:g} gives no pattern at n = {n}; the least is {0.5 / n:g}")
+    xi = np.stack([generator(seed, PATTERNS, n, i).standard_normal((count, n)) for i in range(instances)])
+    return Patterns(xi, float(alpha))
