@@ -25,6 +25,9 @@ TEMPERING, EXCHANGES = 157, 158
 PATTERNS, STEPS, STARTS, PROBES = 161, 162, 163, 164
 """Likewise, for the perceptron: patterns, steps and starts of Markov chains, and directions to look along."""
 
+WEIGHTS, ORDERS, COPIES, COMPRESSIONS, INPUTS = 165, 166, 167, 168, 169
+"""Likewise, for its algorithms: first weights, orders of patterns, replicas, compressions, and committees."""
+
 
 def generator(seed: int, purpose: int, *which: int) -> np.random.Generator:
     """Return the generator for one purpose and, say, one instance and start; no two share a stream.
