@@ -16,6 +16,7 @@ from spinscape.glasses.perceptron.convergence import (
     effective_sample_size,
     split_r_hat,
 )
+from spinscape.glasses.perceptron.equilibrium import Equilibrium, equilibrate
 from spinscape.glasses.perceptron.geodesics import (
     Barrier,
     Connections,
@@ -28,6 +29,7 @@ from spinscape.glasses.perceptron.geodesics import (
 )
 from spinscape.glasses.perceptron.interpolation import Curves, interpolation_curves, interpolation_energy
 from spinscape.glasses.perceptron.jamming import Jamming, jam
+from spinscape.glasses.perceptron.landing import Landing, landing
 from spinscape.glasses.perceptron.observables import (
     Stabilities,
     chain_overlaps,
@@ -48,6 +50,7 @@ from spinscape.glasses.perceptron.replica_symmetric import (
     stability_distribution,
 )
 from spinscape.glasses.perceptron.sampler import Solutions, sample_solutions
+from spinscape.glasses.perceptron.sight import Sight, sight
 from spinscape.glasses.perceptron.starts import interior_starts
 from spinscape.glasses.perceptron.thresholds import (
     Threshold,
@@ -64,9 +67,12 @@ __all__ = [
     "Connections",
     "Convergence",
     "Curves",
+    "Equilibrium",
     "Jamming",
+    "Landing",
     "Patterns",
     "Run",
+    "Sight",
     "Solutions",
     "Stabilities",
     "Threshold",
@@ -87,6 +93,7 @@ __all__ = [
     "effective_sample_size",
     "energies",
     "entropy",
+    "equilibrate",
     "geodesic_energies",
     "gradient_descent",
     "interior_starts",
@@ -94,6 +101,7 @@ __all__ = [
     "interpolation_energy",
     "jam",
     "jam_committee",
+    "landing",
     "largest_margin",
     "lowest",
     "maximise_margin",
@@ -103,6 +111,7 @@ __all__ = [
     "replica_symmetric_overlap",
     "replicated",
     "sample_solutions",
+    "sight",
     "split_r_hat",
     "stability",
     "stability_density",
