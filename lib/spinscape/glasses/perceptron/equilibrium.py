@@ -31,6 +31,8 @@ class Equilibrium:
         Smallest stability that a chain has had, shape (I, 2 C).
     overlap
         Mean overlap of solutions of different chains, shape (I,).
+    overlap_core, overlap_other
+        The same among the first C chains and among the others, shape (I,); NaN with one chain each.
     r_hat
         Largest rank-normalised split R-hat over the quantities of `convergence.QUANTITIES`, between all
         chains of an instance, shape (I,).
@@ -42,6 +44,8 @@ class Equilibrium:
     points: Floats
     least: Floats
     overlap: Floats
+    overlap_core: Floats
+    overlap_other: Floats
     r_hat: Floats
     effective: Floats
 
@@ -90,6 +94,9 @@ def equilibrate(
         start=np.concatenate(starts, 1),
     )  # fmt: skip
     seen = converged(drawn, run, seed=seed)
+    halves = (run.points[:, :chains], run.points[:, chains:])
+    core, other = (chain_overlaps(w) if chains > 1 else np.full(instances, np.nan) for w in halves)
     return Equilibrium(
-        drawn, run.points, run.least, chain_overlaps(run.points), seen.r_hat.max(1), seen.effective.min(1)
-    )
+        drawn, run.points, run.least, chain_overlaps(run.points), core, other, seen.r_hat.max(1),
+        seen.effective.min(1),
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,7 +72,7 @@ def landing(
         If an algorithm finds no solution at all within its passes.
     """
     points = check_points(drawn, np.asarray(typical, float), "typical")
-    same = {"starts": starts, "seed": seed}
+    same: dict[str, Any] = {"starts": starts, "seed": seed}
     runs = {
         "perceptron rule": perceptron_rule(drawn, kappa, passes=5 * passes, **same),
         "SGD, hinge": gradient_descent(drawn, kappa, loss="hinge", passes=5 * passes, **same),

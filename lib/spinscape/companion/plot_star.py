@@ -1,0 +1,202 @@
+"""Figures and tables of the negative perceptron: laws, energies, triangles, shares and contacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.tri import Triangulation
+from numpy.typing import ArrayLike, NDArray
+
+from spinscape import statistics
+from spinscape.companion import plotting, tables
+from spinscape.glasses.perceptron import (
+    Attraction,
+    Jamming,
+    Landing,
+    Sight,
+    Stabilities,
+    stability_density,
+)
+
+Floats = NDArray[np.float64]
+
+
+def laws(axes: Sequence[Axes], found: Mapping[float, Stabilities], kappa: float) -> None:
+    """Draw sampled laws of stabilities and those of theory, one panel for each density of constraints."""
+    for panel, (alpha, seen) in zip(axes, found.items(), strict=True):
+        middle = (seen.edges[1:] + seen.edges[:-1]) / 2
+        plotting.band(panel, middle, seen.density, label="sampled")
+        h = np.linspace(kappa, seen.edges[-1], 400)
+        panel.plot(h, stability_density(h, alpha, kappa), "k--", lw=1, label="theory")
+        panel.set(xlabel="stability $h$", ylabel="density", title=f"$\\alpha = {alpha:g}$")
+        panel.set_ylim(0, None)
+    axes[0].legend(fontsize=8)
+
+
+def overlaps(
+    axes: Axes, sizes: Sequence[int], found: Mapping[float, Sequence[Floats]], limits: Mapping[float, float]
+) -> None:
+    """Draw overlaps against 1 / N, instances' means with intervals, and theory at the left end."""
+    for colour, (alpha, rows) in zip(plotting.colours(len(found)), found.items(), strict=True):
+        inverse = 1 / np.asarray(sizes, float)
+        plotting.dots(axes, inverse, np.stack(rows, 1), color=colour, label=f"$\\alpha = {alpha:g}$")
+        axes.plot(0, limits[alpha], "*", ms=11, color=colour, clip_on=False)
+    axes.set(xlabel="$1 / N$", ylabel="overlap", xlim=(0, None))
+    axes.legend(fontsize=8)
+
+
+def energies(
+    axes: Sequence[Axes],
+    gamma: Floats,
+    sampled: Mapping[float, Mapping[int, Floats]],
+    theory: Mapping[float, Floats],
+) -> None:
+    """Draw energies between two solutions by size and in theory, in percent, a panel for each density."""
+    for panel, (alpha, rows) in zip(axes, sampled.items(), strict=True):
+        for colour, (n, values) in zip(plotting.colours(len(rows)), rows.items(), strict=True):
+            plotting.band(panel, gamma, 100 * values, colour=colour, label=f"N = {n}")
+        panel.plot(gamma, 100 * theory[alpha], "k--", lw=1.2, label="theory")
+        panel.set(xlabel="$\\gamma_1$", ylabel="violated patterns (%)", title=f"$\\alpha = {alpha:g}$")
+        panel.set_ylim(0, None)
+    axes[0].legend(fontsize=8)
+
+
+def ternary(axes: Sequence[Axes], gamma: Floats, maps: Mapping[str, Floats]) -> None:
+    """Draw energies over the triangle between three solutions, in percent, on one scale of colours."""
+    x, y = gamma[:, 1] + gamma[:, 2] / 2, gamma[:, 2] * np.sqrt(3) / 2
+    high = max(float(values.max()) for values in maps.values())
+    for panel, (title, values) in zip(axes, maps.items(), strict=True):
+        drawn = panel.tricontourf(
+            Triangulation(x, y), 100 * values, np.linspace(0, 100 * high, 21), cmap="viridis"
+        )
+        panel.set_aspect("equal")
+        panel.set_title(title, fontsize=9)
+        panel.set_axis_off()
+    panel.figure.colorbar(drawn, ax=list(axes), label="violated patterns (%)", shrink=0.85, format="%.2f")
+
+
+def sights(axes: Sequence[Axes], found: Mapping[int, Sight], threshold: float | None, kappa: float) -> None:
+    """Draw what robust solutions see by their margin (left), and pairs of typical ones by size (right)."""
+    left, right = axes
+    for colour, (n, seen) in zip(plotting.colours(len(found)), found.items(), strict=True):
+        full = np.isfinite(seen.share).all(0)
+        plotting.band(left, seen.margins[0][full], seen.share[:, full], colour=colour, label=f"N = {n}")
+        plotting.dots(right, [n], seen.typical[:, None], color=colour)
+    if threshold is not None and np.isfinite(threshold):
+        left.axvline(threshold, color="black", ls="--", lw=1, label="theory")
+    left.set(xlabel="margin of the robust solution", ylabel="share without a barrier", ylim=(0, 1.03))
+    left.legend(fontsize=8)
+    right.set(xlabel="N", ylabel="share without a barrier", xscale="log", ylim=(0, 1.03))
+    right.set_xticks(list(found), [str(n) for n in found])
+    right.minorticks_off()
+    left.axvline(kappa, color="grey", lw=0.8, ls=":")
+
+
+def core(
+    axes: Sequence[Axes],
+    alphas: Sequence[float],
+    found: Mapping[float, Sight],
+    line: Floats,
+    stable: NDArray[np.bool_],
+    limit: Floats,
+) -> None:
+    """Draw the smallest margin that sees half of the typical solutions, and who has one, by density.
+
+    Parameters
+    ----------
+    axes
+        Two panels.
+    alphas
+        Densities of the theory.
+    found
+        By density, what was sampled.
+    line, limit
+        Star threshold and largest margin of theory at `alphas`.
+    stable
+        Where replica symmetry is stable.
+    """
+    left, right = axes
+    for alpha, seen in found.items():
+        smallest = seen.smallest()
+        left.plot(np.full(len(smallest), alpha), smallest, "o", ms=4, alpha=0.6, color="C0")
+        left.plot(np.full(len(seen.best), alpha), seen.best, "x", ms=4, alpha=0.6, color="C3")
+    for part, style in ((stable, "-"), (~stable, ":")):
+        left.plot(alphas, np.where(part, line, np.nan), style, color="C0", lw=1.2)
+    left.plot(alphas, limit, ":", color="C3", lw=1.2)
+    left.plot([], [], "o", color="C0", label="sees half, sampled")
+    left.plot([], [], "x", color="C3", label="largest, found")
+    left.plot([], [], "-", color="C0", label="sees all, theory")
+    left.plot([], [], ":", color="grey", label="theory, unstable")
+    left.set(xlabel="$\\alpha$", ylabel="margin")
+    left.legend(fontsize=7)
+    for name, values in {
+        "largest margin": [seen.best_share for seen in found.values()],
+        "typical pairs": [seen.typical for seen in found.values()],
+    }.items():
+        table = np.stack([np.asarray(row, float) for row in values], 1)
+        plotting.band(right, list(found), table, label=name)
+    right.set(xlabel="$\\alpha$", ylabel="share without a barrier", ylim=(0, 1.03))
+    right.legend(fontsize=8)
+
+
+def attraction(axes: Sequence[Axes], found: Attraction, walk: Floats) -> None:
+    """Draw the largest barrier and the margin along gradient descent; a band for the random walk."""
+    left, right = axes
+    plotting.band(left, found.times, 100 * found.barrier.mean(1), label="gradient descent")
+    still = statistics.mean(100 * walk)
+    left.axhspan(float(still.low), float(still.high), color="grey", alpha=0.3, label="random walk, its end")
+    left.set(xlabel="pass over the patterns", ylabel="largest barrier (%)", ylim=(0, None))
+    left.legend(fontsize=8)
+    plotting.band(right, found.times, found.margin.mean(1))
+    right.set(xlabel="pass over the patterns", ylabel="margin")
+
+
+def landing_table(found: Landing) -> Markdown:
+    """Return margins and shares by algorithm, means over instances with intervals."""
+    rows = []
+    for k, name in enumerate(found.names):
+        row = [name, f"{found.solved[k].mean():.0%}"]
+        for values, form in (
+            (found.margin[k], ".3f"),
+            (found.share[k], ".2f"),
+            (100 * found.height[k], ".2f"),
+        ):
+            one = statistics.mean(values)
+            row.append(f"{float(one.value):{form}} [{float(one.low):{form}}, {float(one.high):{form}}]")
+        rows.append([*row, f"{np.nanmean(found.overlap[k]):.3f}"])
+    heads = ["algorithm", "solved", "margin", "share without a barrier", "barrier (%)", "overlap"]
+    return tables.markdown(heads, rows)
+
+
+def networks(axes: Axes, shares: Mapping[str, Mapping[str, Floats]]) -> None:
+    """Draw shares of barrier-free paths by kind of network, before and after symmetries are removed."""
+    kinds = list(next(iter(shares.values())))
+    places = np.linspace(-0.12, 0.12, len(shares))
+    for shift, colour, (way, rows) in zip(places, plotting.colours(len(shares)), shares.items(), strict=True):
+        for k, kind in enumerate(kinds):
+            free = np.asarray(rows[kind], float)[:, None]
+            plotting.dots(axes, [k + shift], free, label=way if k == 0 else "", color=colour)
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.set(ylabel="share without a barrier", ylim=(-0.03, 1.03))
+    axes.legend(fontsize=8)
+
+
+def contacts(
+    axes: Sequence[Axes], sizes: Sequence[int], found: Mapping[str, Sequence[Jamming]], levels: ArrayLike
+) -> None:
+    """Draw contacts per degree of freedom against the size (left), and along one compression (right)."""
+    left, right = axes
+    for colour, (name, rows) in zip(plotting.colours(len(found)), found.items(), strict=True):
+        for n, one in zip(sizes, rows, strict=True):
+            plotting.dots(left, [n], one.z[:, None], color=colour, label=name if n == sizes[0] else "")
+        for energy, z in zip(rows[-1].path_energy, rows[-1].path_z, strict=True):
+            right.plot(energy, z, "-", lw=0.7, alpha=0.6, color=colour)
+    for level in np.atleast_1d(np.asarray(levels, float)):
+        left.axhline(level, color="black", ls="--", lw=0.8)
+    left.set(xlabel="N", ylabel="contacts per degree of freedom")
+    left.legend(fontsize=8)
+    right.set(xlabel="energy per weight", ylabel="contacts per degree of freedom", xscale="log")
+    right.invert_xaxis()
