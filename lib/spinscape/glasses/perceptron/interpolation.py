@@ -28,13 +28,14 @@ from spinscape.glasses.perceptron.replica_symmetric import (
 
 Floats = NDArray[np.float64]
 
-FARTHEST = 10.0
-"""Larger stabilities are not met: their share is below 1e-22."""
+FARTHEST = 7.5
+"""Larger stabilities are left out: their share is below 1e-13."""
 
 LARGEST_OVERLAP = 0.995
 """Overlaps within a group up to which the energies are converged."""
 
-_CHUNK = 64
+_ENTRIES = 1 << 22
+"""Numbers in one array of the last step."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,10 @@ def _energies(group: Groups, gamma: Floats, level: float, refine: int) -> Floats
         if not len(chosen):
             continue
         joint = _joint(box, order)
-        for start in range(0, len(chosen), _CHUNK):
-            some = chosen[start : start + _CHUNK]
+        size = max(joint.shape)
+        several = max(1, _ENTRIES // size**y)
+        for start in range(0, len(chosen), several):
+            some = chosen[start : start + several]
             out[some] = _simplex(box, joint, order, gamma[some], level * norm[some])
     return out
 
