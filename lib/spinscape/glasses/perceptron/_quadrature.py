@@ -8,6 +8,7 @@ feature is.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -75,6 +76,7 @@ def normal_nodes(
     return nodes, slope * np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi)
 
 
+@functools.cache
 def legendre_nodes(count: int) -> tuple[Floats, Floats]:
     """Return Gauss-Legendre nodes and weights on [0, 1], shape (count,)."""
     x, w = np.polynomial.legendre.leggauss(count)

@@ -104,7 +104,7 @@ def interpolation_energy(
     Examples
     --------
     >>> interpolation_energy(1.0, -0.5, [[0.5, 0.5], [0.25, 0.75]]).round(6)
-    array([0.01003 , 0.007059])
+    array([0.010029, 0.00706 ])
     """
     mixtures = _mixtures(gamma)
     y = mixtures.shape[-1]

@@ -58,8 +58,8 @@ def mutual_overlap(
 
     Examples
     --------
-    >>> mutual_overlap(1.0, -0.5, -0.5) == replica_symmetric_overlap(1.0, -0.5)
-    True
+    >>> round(float(mutual_overlap(1.0, -0.5, -0.3)), 5)
+    0.30966
     """
     check_valid(alpha, kappa_1, unstable=unstable)
     check_valid(alpha, kappa_2, unstable=unstable)
