@@ -8,6 +8,7 @@ feature is.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -75,6 +76,7 @@ def normal_nodes(
     return nodes, slope * np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi)
 
 
+@functools.cache
 def legendre_nodes(count: int) -> tuple[Floats, Floats]:
     """Return Gauss-Legendre nodes and weights on [0, 1], shape (count,)."""
     x, w = np.polynomial.legendre.leggauss(count)
@@ -90,10 +92,10 @@ def mills_slope(x: ArrayLike) -> Floats:
     """Return A'(x) = A (A - x), from 0 to 1; by a continued fraction for A - x where x is large."""
     x = np.asarray(x, float)
     large = np.maximum(x, 8.0)
-    rest = large
-    for k in range(30, 0, -1):
-        rest = large + k / rest
-    above = rest - large
+    below = large
+    for k in range(30, 1, -1):
+        below = large + k / below
+    above = 1 / below
     ratio = mills(x)
     return ratio * np.where(x > 8.0, above, ratio - x)
 

@@ -23,6 +23,9 @@ from spinscape.glasses.perceptron.two_groups import conditional_nodes, mutual
 
 Floats = NDArray[np.float64]
 
+MOST_POINTS = {2: 1000, 3: 100}
+"""Largest number of points per corner, for 2 and 3 corners: the joint table has its square or cube."""
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -68,6 +71,25 @@ def loadings(group: Groups) -> Floats:
     return np.array([1.0 if k == shared else min(between, 1.0) for k in group.kappas])
 
 
+def points(length: float, scale: float, corners: int) -> int:
+    """Return the Chebyshev points for a side of the box of that length in units of sqrt(1 - q).
+
+    Raises
+    ------
+    ValueError
+        If they are more than `MOST_POINTS` for that number of corners.
+    """
+    count = 12 + math.ceil(4 * length + 6 * math.sqrt(length * max(1.0, 1 / scale)))
+    most = MOST_POINTS[corners]
+    if count > most:
+        raise ValueError(
+            f"the violated stabilities reach over {length:.4g} times sqrt(1 - q), a table of {count} points "
+            f"for each of {corners} corners; at most {most} are served: take margins nearer to that of the "
+            "energy, or a lower alpha"
+        )
+    return count
+
+
 @dataclass(frozen=True)
 class Table:
     """Densities and shares of the corners given z, at Chebyshev points of a box.
@@ -110,7 +132,7 @@ def table(group: Groups, high: Floats, *, refine: int = 1) -> Table:
     density, share = [], []
     for r, (pair, left) in enumerate(zip(group.pairs, lefts, strict=True)):
         length = (high[r] - low[r]) / left
-        count = (12 + math.ceil(5 * length + 3 * math.sqrt(4 * length * max(1.0, 1 / places[r][1])))) * refine
+        count = refine * points(length, float(places[r][1]), len(lefts))
         nodes = np.cos(math.pi * (np.arange(count) + 0.5) / count)
         step = (nodes + 1) / 2 * length
         rest = math.sqrt(max(1 - a[r] ** 2, 0.0))

@@ -28,13 +28,14 @@ from spinscape.glasses.perceptron.replica_symmetric import (
 
 Floats = NDArray[np.float64]
 
-FARTHEST = 10.0
-"""Larger stabilities are not met: their share is below 1e-22."""
+FARTHEST = 7.5
+"""Larger stabilities are left out: their share is below 1e-13."""
 
 LARGEST_OVERLAP = 0.995
 """Overlaps within a group up to which the energies are converged."""
 
-_CHUNK = 64
+_ENTRIES = 1 << 22
+"""Numbers in one array of the last step."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def interpolation_energy(
     Examples
     --------
     >>> interpolation_energy(1.0, -0.5, [[0.5, 0.5], [0.25, 0.75]]).round(6)
-    array([0.01003 , 0.007059])
+    array([0.010029, 0.00706 ])
     """
     mixtures = _mixtures(gamma)
     y = mixtures.shape[-1]
@@ -119,18 +120,8 @@ def interpolation_energy(
         raise ValueError(f"at most two different margins are served, not {each}")
     group = groups(float(alpha), each, refine=refine)
     _resolved(group, float(alpha))
-    rows = mixtures.reshape(-1, y)
-    out = np.zeros(len(rows))
-    kinds = [tuple(np.flatnonzero(row)) for row in rows]
-    for kind in sorted(set(kinds)):
-        chosen = np.array([k == kind for k in kinds])
-        which = [int(i) for i in kind]
-        if len(which) == 1:
-            own = each[which[0]]
-            out[chosen] = stability_distribution(level, alpha, own, unstable=True, refine=refine)
-        else:
-            out[chosen] = _energies(group.part(which), rows[chosen][:, which], level, refine)
-    return out.reshape(mixtures.shape[:-1])
+    rows = _at_all(group, float(alpha), mixtures.reshape(-1, y), level, refine)
+    return rows.reshape(mixtures.shape[:-1])
 
 
 def interpolation_curves(
@@ -169,13 +160,27 @@ def interpolation_curves(
             stable[a, k] = stability(loads[a], ks[k], refine=refine)
         except ValueError:
             continue
-        group = groups(float(loads[a]), (float(ks[k]),), refine=refine)
+        level = float(ks[k])
+        group = groups(float(loads[a]), (level,) * mixtures.shape[1], refine=refine)
         overlap[a, k] = group.pairs[0].q
         if (stable[a, k] < 1 or unstable) and overlap[a, k] <= LARGEST_OVERLAP:
-            energies[a, k] = interpolation_energy(
-                float(loads[a]), ks[k], mixtures, unstable=True, refine=refine
-            )
+            energies[a, k] = _at_all(group, float(loads[a]), mixtures, level, refine)
     return Curves(loads, ks, mixtures, overlap, stable, energies)
+
+
+def _at_all(group: Groups, alpha: float, gamma: Floats, level: float, refine: int) -> Floats:
+    """Return the energies at mixtures (G, y), corners and faces of the simplex among them."""
+    out = np.zeros(len(gamma))
+    kinds = [tuple(np.flatnonzero(row)) for row in gamma]
+    for kind in sorted(set(kinds)):
+        chosen = np.array([k == kind for k in kinds])
+        which = [int(i) for i in kind]
+        if len(which) > 1:
+            out[chosen] = _energies(group.part(which), gamma[chosen][:, which], level, refine)
+        elif level > group.kappas[which[0]]:
+            own = group.kappas[which[0]]
+            out[chosen] = stability_distribution(level, alpha, own, unstable=True, refine=refine)
+    return out
 
 
 def _energies(group: Groups, gamma: Floats, level: float, refine: int) -> Floats:
@@ -197,8 +202,10 @@ def _energies(group: Groups, gamma: Floats, level: float, refine: int) -> Floats
         if not len(chosen):
             continue
         joint = _joint(box, order)
-        for start in range(0, len(chosen), _CHUNK):
-            some = chosen[start : start + _CHUNK]
+        size = max(joint.shape)
+        several = max(1, _ENTRIES // size**y)
+        for start in range(0, len(chosen), several):
+            some = chosen[start : start + several]
             out[some] = _simplex(box, joint, order, gamma[some], level * norm[some])
     return out
 

@@ -161,7 +161,7 @@ def almeida_thouless(kappa: ArrayLike, *, refine: int = 1) -> Floats:
     3.951
     """
     k = margins(kappa)
-    line = capacity(k)
+    line = np.array(capacity(k))
     broken = k < 0
     if broken.any():
         below = k[broken]
@@ -173,7 +173,7 @@ def almeida_thouless(kappa: ArrayLike, *, refine: int = 1) -> Floats:
 
         found = find_root(lambda u: np.log(loads(u)[1]), np.full(below.shape, -30.0), _SINGLE)
         line[broken] = loads(found)[0]
-    return line
+    return line[()]
 
 
 def stability_density(

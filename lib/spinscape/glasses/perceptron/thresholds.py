@@ -20,7 +20,9 @@ is ``kappa_1 >= kappa_E sqrt((1 + q) / 2)``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +31,7 @@ from scipy.special import expit
 from spinscape.glasses.perceptron._quadrature import find_root
 from spinscape.glasses.perceptron.replica_symmetric import (
     Overlap,
+    almeida_thouless,
     capacity,
     check_valid,
     contacts,
@@ -70,20 +73,22 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Vanishing:
-    """Where the core of the star vanishes: the star threshold meets the largest margin.
+    """Where the largest margin no longer satisfies the condition of the star.
 
     Attributes
     ----------
     alpha
         Patterns per weight.
     margin
-        The threshold, and largest margin, there.
+        The largest margin there.
     overlap
         Overlap of the last solution with typical ones.
     stability_core, stability_typical
         Of the last solution (``contacts(margin)``) and of typical solutions; stable below 1.
     stable
         Whether replica symmetry is stable at both: if not, the number is no prediction.
+    stable_below
+        The alpha up to which replica symmetry is stable at `star_threshold` and at typical solutions.
     """
 
     alpha: float
@@ -92,10 +97,13 @@ class Vanishing:
     stability_core: float
     stability_typical: float
     stable: bool
+    stable_below: float
 
 
 def star_threshold(alpha: ArrayLike, kappa_energy: ArrayLike, *, unstable: bool = False) -> Threshold:
     """Return the smallest margin whose solutions see typical ones of margin kappa_energy without a barrier.
+
+    It is looked for from kappa_energy upwards in 16 intervals up to the largest margin.
 
     Parameters
     ----------
@@ -119,11 +127,10 @@ def star_threshold(alpha: ArrayLike, kappa_energy: ArrayLike, *, unstable: bool 
         def excess(k: Floats, load: float = load, level: float = level, typical: Overlap = typical) -> Floats:
             return np.asarray(k - mutual(load, (float(k), level), [_one(load, float(k)), typical]) * level)
 
-        high = _almost_largest(load)
-        if high > level and excess(np.asarray(high)) > 0:
-            k = float(find_root(excess, np.asarray(level), np.asarray(high), tolerance=1e-12))
-            out[0][i], out[1][i] = k, mutual_overlap(load, k, level, unstable=True)
-            out[2][i] = max(float(stability(load, k)), float(stability(load, level)))
+        k = _smallest_root(excess, level, _almost_largest(load))
+        if k is not None:
+            out[(0, *i)], out[(1, *i)] = k, mutual_overlap(load, k, level, unstable=True)
+            out[(2, *i)] = max(float(stability(load, k)), float(stability(load, level)))
     return Threshold(out[0], out[1], out[2], out[2] < 1)
 
 
@@ -140,18 +147,20 @@ def convex_threshold(alpha: ArrayLike, kappa_energy: ArrayLike, *, unstable: boo
         def excess(k: Floats, load: float = load, level: float = level) -> Floats:
             return k - level * np.sqrt((1 + saddle(load, k).q) / 2)
 
-        high = _almost_largest(load)
-        if high > level and excess(np.asarray(high)) > 0:
-            k = find_root(excess, np.asarray(level), np.asarray(high))
-            out[0][i], out[1][i], out[2][i] = k, saddle(load, k).q, stability(load, k)
+        k = _smallest_root(excess, level, _almost_largest(load))
+        if k is not None:
+            out[(0, *i)], out[(1, *i)], out[(2, *i)] = k, saddle(load, k).q, stability(load, k)
     return Threshold(out[0], out[1], out[2], out[2] < 1)
 
 
 def core_vanishes(kappa_energy: float) -> Vanishing:
-    """Return the alpha above which even the largest margin is below the star threshold.
+    """Return the alpha above which the solution of largest margin sees typical ones across a barrier.
 
     The largest margin is negative there, so the last solution has more contacts than degrees of freedom in
     this theory: replica symmetry is broken in the core, whatever `kappa_energy`.
+    There the overlap falls as the margin grows, and the condition can fail at the largest margin and hold at
+    smaller ones.
+    What the theory predicts ends at `stable_below`.
 
     Raises
     ------
@@ -173,7 +182,16 @@ def core_vanishes(kappa_energy: float) -> Vanishing:
     k = float(find_root(excess, np.asarray(level * (1 - 1e-4)), np.asarray(0.0), tolerance=1e-11))
     load = float(capacity(k))
     core, typical = float(contacts(k)), float(stability(load, level))
-    return Vanishing(load, k, overlap(k), core, typical, core < 1 and typical < 1)
+
+    def broken(alpha: Floats) -> Floats:
+        found = star_threshold(alpha, level, unstable=True).stability
+        return np.where(np.isnan(found), 1.0, found - 1)
+
+    line = float(almeida_thouless(level))
+    until = float(
+        find_root(broken, np.asarray(min(0.5, line / 9)), np.asarray(line * (1 + 1e-9)), tolerance=1e-7)
+    )
+    return Vanishing(load, k, overlap(k), core, typical, core < 1 and typical < 1, until)
 
 
 def _levels(alpha: ArrayLike, kappa_energy: ArrayLike, unstable: bool) -> tuple[Floats, Floats]:
@@ -186,6 +204,15 @@ def _levels(alpha: ArrayLike, kappa_energy: ArrayLike, unstable: bool) -> tuple[
 
 def _one(alpha: float, kappa: float) -> Overlap:
     return saddle(np.asarray(alpha), np.asarray(kappa))
+
+
+def _smallest_root(function: Callable[[Floats], Floats], low: float, high: float) -> float | None:
+    """Return the smallest root above low, where the function is negative; None if it stays negative."""
+    ends = np.linspace(low, high, 17)
+    for a, b in pairwise(ends):
+        if function(np.asarray(b)) > 0:
+            return float(find_root(function, np.asarray(a), np.asarray(b), tolerance=1e-12))
+    return None
 
 
 def _almost_largest(alpha: float) -> float:

@@ -58,8 +58,8 @@ def mutual_overlap(
 
     Examples
     --------
-    >>> mutual_overlap(1.0, -0.5, -0.5) == replica_symmetric_overlap(1.0, -0.5)
-    True
+    >>> round(float(mutual_overlap(1.0, -0.5, -0.3)), 5)
+    0.30966
     """
     check_valid(alpha, kappa_1, unstable=unstable)
     check_valid(alpha, kappa_2, unstable=unstable)
@@ -68,7 +68,8 @@ def mutual_overlap(
     found = np.empty(loads.shape)
     for i in np.ndindex(loads.shape):
         pairs = [Overlap(g.q[i], g.rest[i]) for g in groups]
-        found[i] = mutual(loads[i], (first[i], second[i]), pairs, refine=refine)
+        kappas = float(first[i]), float(second[i])
+        found[i] = mutual(float(loads[i]), kappas, pairs, refine=refine)
     return found
 
 
@@ -88,9 +89,7 @@ def mutual(
     first = weights * _scaled(kappas[0], pairs[0], z)
 
     def excess(c: Floats) -> Floats:
-        values, inner = conditional_nodes(
-            kappas[1], pairs[1], z, c, float(np.sqrt((1 - c) * (1 + c))), refine
-        )
+        values, inner = conditional_nodes(kappas[1], pairs[1], z, c, np.sqrt((1 - c) * (1 + c)), refine)
         second = np.sum(inner * _scaled(kappas[1], pairs[1], values), -1)
         return c - alpha * (first @ second) / size
 
@@ -101,7 +100,7 @@ def mutual(
 
 
 def conditional_nodes(
-    kappa: float, pair: Overlap, z: Floats, c: float, left: float, refine: int = 1
+    kappa: float, pair: Overlap, z: Floats, c: Floats | float, left: Floats | float, refine: int = 1
 ) -> tuple[Floats, Floats]:
     """Return nodes and weights, shape (Z, M), of a normal variable of mean c z and deviation `left`.
 
