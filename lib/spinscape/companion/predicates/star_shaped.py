@@ -18,7 +18,8 @@ interval holds zero and reaches at most `PRECISE` from its middle, and nothing i
   the size.
 - The core vanishes when the smallest margin that sees half of the typical solutions rises with the density,
   at least `MOST` of the instances have such a margin at the lowest density, and at most `FEW` of them at the
-  highest.
+  highest. Chains that start in the core and have not mixed see too much of it: where more than `FEW` have
+  such a margin and R-hat is above `MIXED`, nothing is decided.
 - The core attracts gradient descent when the largest barrier to typical solutions falls along it, in rank
   correlation with the step, to less than half of what it was, and further than along a random walk within
   the solutions of as many steps.
@@ -134,11 +135,14 @@ def disconnection(rows: Rows, _: Parameters) -> Verdict:
     said = (
         f"Rank correlation of the density with the smallest margin that sees half of the typical solutions "
         f"{show(rows['rank'])}; instances with such a margin {show(rows['core_first'])} at alpha = "
-        f"{rows['first'].value:.3g}, {show(rows['core_last'])} at {rows['last'].value:.3g}. Theory, where "
+        f"{rows['first'].value:.3g}, {show(rows['core_last'])} at {rows['last'].value:.3g} (R-hat there "
+        f"{rows['rhat_last'].value:.3g}). Theory, where "
         f"replica symmetry is stable, only up to {rows['stable'].value:.3g}."
     )
+    mixed = exactly(rows["rhat_last"], 1.0, MIXED - 1)
+    lost = below(rows["core_last"], FEW)
     return combine(
-        [rises(rows["rank"]), above(rows["core_first"], MOST), below(rows["core_last"], FEW)], said
+        [rises(rows["rank"]), above(rows["core_first"], MOST), lost if lost or mixed else None], said
     )
 
 
@@ -224,8 +228,8 @@ EXAMPLES = {
         synthetic(size=200.0, margin=-0.1, share_robust=_NONE, share_typical=_ALL, growth=_DOWN),
     ),
     "disconnection-transitions": (
-        synthetic(rank=_UP, first=1.0, last=5.0, stable=3.0, core_first=_ALL, core_last=_NONE),
-        synthetic(rank=_DOWN, first=1.0, last=5.0, stable=3.0, core_first=_NONE, core_last=_ALL),
+        synthetic(rank=_UP, first=1.0, last=5.0, stable=3.0, rhat_last=1.02, core_first=_ALL, core_last=_NONE),
+        synthetic(rank=_DOWN, first=1.0, last=5.0, stable=3.0, rhat_last=1.02, core_first=_NONE, core_last=_ALL),
     ),
     "sgd-attracted-to-core": (
         synthetic(trend=(-0.9, -0.95, -0.8), left=(0.1, 0.05, 0.2), left_control=(1.0, 0.9, 1.1)),

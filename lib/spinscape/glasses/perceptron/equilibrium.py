@@ -24,7 +24,9 @@ class Equilibrium:
     Attributes
     ----------
     drawn
-        The patterns.
+        The patterns; with `drop` of those instances that a start was found for.
+    found
+        Numbers of these instances among those asked for, shape (I,).
     points
         Kept states, shape (I, 2 C, K, N).
     least
@@ -41,6 +43,7 @@ class Equilibrium:
     """
 
     drawn: Patterns
+    found: NDArray[np.int64]
     points: Floats
     least: Floats
     overlap: Floats
@@ -60,6 +63,7 @@ def equilibrate(
     steps: int,
     keep: int = 20,
     moves: str = "pairs",
+    drop: bool = False,
     seed: int = 0,
 ) -> Equilibrium:
     """Draw instances and sample their solutions.
@@ -74,6 +78,9 @@ def equilibrate(
         Chains C from each of the two kinds of starts of `interior_starts`.
     steps, keep, moves
         See `sample_solutions`; a quarter as many steps are made before.
+    drop
+        Whether to leave out instances for which a start has no margin above `kappa`, as some have near the
+        capacity; else they are an error.
     seed
         Seed of patterns, starts and chains.
 
@@ -82,21 +89,54 @@ def equilibrate(
     ValueError
         If an argument is out of range.
     RuntimeError
-        If no start has a margin above `kappa`.
+        If a start has no margin above `kappa`; with `drop`, if that leaves fewer than two instances.
     """
     chains = whole(chains, "chains", 1)
     drawn = patterns(instances, n, alpha, seed)
-    starts = [
-        interior_starts(drawn, kappa, chains=chains, seed=seed, kind=kind) for kind in ("core", "random")
-    ]
+    starts, found = _starts(drawn, kappa, chains, seed, drop)
+    drawn = Patterns(drawn.xi[found], drawn.alpha)
     run = sample_solutions(
         drawn, kappa, chains=2 * chains, steps=steps, keep=keep, moves=moves, seed=seed,
-        start=np.concatenate(starts, 1),
+        start=starts,
     )  # fmt: skip
     seen = converged(drawn, run, seed=seed)
     halves = (run.points[:, :chains], run.points[:, chains:])
-    core, other = (chain_overlaps(w) if chains > 1 else np.full(instances, np.nan) for w in halves)
+    core, other = (chain_overlaps(w) if chains > 1 else np.full(len(found), np.nan) for w in halves)
     return Equilibrium(
-        drawn, run.points, run.least, chain_overlaps(run.points), core, other, seen.r_hat.max(1),
+        drawn, found, run.points, run.least, chain_overlaps(run.points), core, other, seen.r_hat.max(1),
         seen.effective.min(1),
     )  # fmt: skip
+
+
+def _starts(
+    drawn: Patterns, kappa: float, chains: int, seed: int, drop: bool
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Return starts of both kinds, (I, 2 C, N), and the instances they are of."""
+
+    def both(some: Patterns, first: int) -> Floats:
+        return np.concatenate(
+            [
+                interior_starts(some, kappa, chains=chains, seed=seed + first, kind=kind)
+                for kind in ("core", "random")
+            ],
+            1,
+        )
+
+    try:
+        return both(drawn, 0), np.arange(drawn.instances)
+    except RuntimeError:
+        if not drop:
+            raise
+    rows, found = [], []
+    for i in range(drawn.instances):
+        try:
+            rows.append(both(Patterns(drawn.xi[i : i + 1], drawn.alpha), i))
+        except RuntimeError:
+            continue
+        found.append(i)
+    if len(found) < 2:
+        raise RuntimeError(
+            f"of {drawn.instances} instances with alpha = {drawn.alpha:g} and N = {drawn.n} only {len(found)} "
+            f"have solutions of margin {kappa:g} that a climb finds"
+        )
+    return np.concatenate(rows), np.array(found)
