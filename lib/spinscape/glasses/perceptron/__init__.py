@@ -1,13 +1,11 @@
 """The spherical perceptron with margins of either sign: replica-symmetric theory and solutions."""
 
 from spinscape.glasses.perceptron.interpolation import Curves, interpolation_curves, interpolation_energy
+from spinscape.glasses.perceptron.limits import capacity, contacts, largest_margin
 from spinscape.glasses.perceptron.replica_symmetric import (
     almeida_thouless,
-    capacity,
     check_valid,
-    contacts,
     entropy,
-    largest_margin,
     replica_symmetric_overlap,
     stability,
     stability_density,
