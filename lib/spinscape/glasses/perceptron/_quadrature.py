@@ -24,7 +24,7 @@ REACH = 11.0
 STEP = 0.08
 """Step of the trapezoidal rule in u."""
 
-BULK = 0.4
+BULK = 0.6
 """Largest step in z at z = 0, and largest step at a second feature in units of its width."""
 
 

@@ -18,10 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from spinscape.glasses.perceptron._quadrature import legendre_nodes
 from spinscape.glasses.perceptron._stability_table import Groups, Table, groups, table
+from spinscape.glasses.perceptron.limits import densities, margins
 from spinscape.glasses.perceptron.replica_symmetric import (
     check_valid,
-    densities,
-    margins,
     stability,
     stability_distribution,
 )

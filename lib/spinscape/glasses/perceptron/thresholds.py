@@ -29,15 +29,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from spinscape.glasses.perceptron._quadrature import find_root
+from spinscape.glasses.perceptron.limits import capacity, contacts, densities, largest_margin, margins
 from spinscape.glasses.perceptron.replica_symmetric import (
     Overlap,
     almeida_thouless,
-    capacity,
     check_valid,
-    contacts,
-    densities,
-    largest_margin,
-    margins,
     saddle,
     stability,
 )

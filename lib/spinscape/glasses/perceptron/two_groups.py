@@ -25,13 +25,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinscape.glasses.perceptron._quadrature import find_root, mills, normal_nodes
-from spinscape.glasses.perceptron.replica_symmetric import (
-    Overlap,
-    check_valid,
-    feature,
-    margins,
-    saddle,
-)
+from spinscape.glasses.perceptron.limits import margins
+from spinscape.glasses.perceptron.replica_symmetric import Overlap, check_valid, feature, saddle
 
 Floats = NDArray[np.float64]
 
