@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 from scipy.optimize import nnls
-from scipy.stats import chisquare, ks_2samp, kstest
+from scipy.stats import chisquare, ks_2samp, kstest, norm
 
 from spinscape.glasses.perceptron import (
     Patterns,
@@ -22,6 +22,7 @@ from spinscape.glasses.perceptron import (
     sample_solutions,
 )
 from spinscape.glasses.perceptron._kernel import draw_angle
+from spinscape.glasses.perceptron._random import HEIGHT, TAIL, WIDTH, fill_normal, uniform
 
 MOVES = ("great-circle", "pairs")
 RATE = 1e-4
@@ -78,6 +79,26 @@ def test_angles_are_uniform_on_the_arcs(kappa: float) -> None:
     assert (drawn <= high[arc] + 1e-12).all()
     before = np.r_[0, np.cumsum(high - low)]
     assert kstest((before[arc] + drawn - low[arc]) / before[-1], "uniform").pvalue > RATE
+
+
+def test_layers_of_the_ziggurat_have_one_area_and_end_at_the_top() -> None:
+    areas = WIDTH[1:-1] * np.diff(HEIGHT[1:])
+    np.testing.assert_allclose(areas, areas[0], rtol=1e-10)
+    assert areas[0] == pytest.approx(TAIL * HEIGHT[1] + math.sqrt(2 * math.pi) * norm.sf(TAIL), rel=1e-12)
+    assert HEIGHT[-1] == 1
+
+
+def test_normal_and_uniform_numbers() -> None:
+    x, rng = np.empty((500, 2000)), np.array([5, 0], np.uint64)
+    fill_normal(rng, x)
+    counts = np.histogram(x, norm.ppf(np.linspace(0, 1, 1001)))[0]
+    assert chisquare(counts).pvalue > RATE
+    beyond = x.size * 2 * norm.sf(TAIL)
+    assert abs((np.abs(x) > TAIL).sum() - beyond) < 4 * math.sqrt(beyond)
+    # Sums of squares of rows, and products of neighbours, as of independent numbers.
+    assert kstest((x**2).sum(1), "chi2", args=(2000,)).pvalue > RATE
+    assert abs((x[:, 1:] * x[:, :-1]).mean()) < 4 / math.sqrt(x.size)
+    assert kstest([uniform.py_func(rng) for _ in range(5000)], "uniform").pvalue > RATE
 
 
 def solid_angle(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:

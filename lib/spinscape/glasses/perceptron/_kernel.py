@@ -17,22 +17,12 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-U64 = np.uint64
+from spinscape.glasses.perceptron._random import uniform
+
 TURN = 2 * np.pi
 
 LIMIT = 1000
 """Draws of an angle after which a move is given up; reached only if rounding leaves no allowed angle."""
-
-
-@numba.njit(inline="always")
-def _uniform(rng):
-    """Return a number in (0, 1) from (key, counter): output `counter` of splitmix64 (Steele et al. 2014)."""
-    rng[1] += U64(1)
-    z = rng[0] + rng[1] * U64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> U64(30))) * U64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> U64(27))) * U64(0x94D049BB133111EB)
-    z = z ^ (z >> U64(31))
-    return (np.float64(z >> U64(11)) + 0.5) * 2.0**-53
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy")
@@ -102,7 +92,7 @@ def draw_angle(c, a, b, kappa, low, high, out, rng):
     """
     low[0], high[0], count, total = 0.0, TURN, 1, TURN
     for tries in range(1, LIMIT):
-        x = _uniform(rng) * total
+        x = uniform(rng) * total
         j = 0
         while j < count - 1 and x > high[j] - low[j]:
             x -= high[j] - low[j]
@@ -183,7 +173,7 @@ def pair_rotations(w, h, columns, order, kappa, first, count, burn, stride, kept
     rest, cosine, sine, out = np.empty(h.size), np.empty(h.size), np.empty(h.size), np.empty(h.size)
     for step in range(count):
         for k in range(n - 1, 0, -1):
-            other = np.int64(_uniform(rng) * (k + 1))
+            other = np.int64(uniform(rng) * (k + 1))
             order[k], order[other] = order[other], order[k]
         for k in range(0, n - 1, 2):
             i, j = order[k], order[k + 1]
