@@ -57,22 +57,34 @@ def test_no_pattern_at_work_leaves_the_circle_and_a_pattern_far_below_leaves_not
     assert allowed_arcs([0.3], [0.2], 0.5)[0].size == 0
 
 
-@pytest.mark.parametrize("kappa", [-0.8, 0.1])
-def test_angles_are_uniform_on_the_arcs(kappa: float) -> None:
-    rng = np.random.default_rng(4 if kappa < 0 else 0)
+def circle(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, int]:
+    """Return offset, cosine, sine and margin of patterns on a circle, and how many arcs there are to be."""
+    c, (a, b) = np.zeros(300), rng.standard_normal((2, 300))
+    if kind == "few wide":
+        # Hundreds of patterns of which six are strong.
+        a[6:], b[6:] = 0.05 * a[6:], 0.05 * b[6:]
+        return 0.1 * rng.standard_normal(300), a, b, -0.8, 4
+    if kind == "margin above 0":
+        a[6:], b[6:] = 0.05 * a[6:], 0.05 * b[6:]
+        c[6:] = 0.3
+        return c, a, b, 0.1, 1
+    # Each forbids 0.006 to both sides of its trough.
+    radius = np.hypot(a, b) / 1.00002
+    return c, a / radius, b / radius, -1.0, 90
+
+
+@pytest.mark.parametrize("kind", ["few wide", "margin above 0", "many narrow"])
+def test_angles_are_uniform_on_the_arcs(kind: str) -> None:
+    rng = np.random.default_rng(4)
     while True:
-        # Some hundreds of patterns of which few are strong, and several arcs.
-        strong = np.r_[np.ones(6), np.full(300, 0.05)]
-        c = np.where(strong == 1, 0.0, 0.3) if kappa > 0 else 0.1 * rng.standard_normal(306)
-        a, b = rng.standard_normal((2, 306)) * strong
+        c, a, b, kappa, arcs = circle(kind, rng)
         low, high = allowed_arcs(a, b, kappa, c)
-        if (c + a).min() >= kappa and len(low) >= (4 if kappa < 0 else 1):
+        if (c + a).min() >= kappa and len(low) >= arcs:
             break
-    buffers, rng64 = np.empty((2, 64)), np.array([7, 0], np.uint64)
-    out = np.empty(306)
+    room, stream, out = np.empty((2, 602)), np.array([7, 0], np.uint64), np.empty(300)
     drawn = np.empty(5000)
     for k in range(drawn.size):
-        drawn[k], least, tries = draw_angle(c, a, b, kappa, *buffers, out, rng64)
+        drawn[k], least, tries = draw_angle(c, a, b, kappa, *room, out, stream)
         assert tries >= 1
         assert least == out.min() >= kappa
     arc = np.searchsorted(low, drawn) - 1

@@ -17,9 +17,6 @@ MOVES = ("great-circle", "pairs")
 BLOCK = {"great-circle": 128, "pairs": 16}
 """Steps after which stabilities are computed anew; directions of great circles come in such blocks too."""
 
-ROOM = 64
-"""Intervals of a circle that are kept; more are hardly ever met and cost draws only."""
-
 
 def advance(
     patterns: Patterns, margins: Floats, w: Floats, points: Floats, stride: int, burn: int, moves: str,
@@ -53,7 +50,8 @@ def advance(
 
     instances, chains, keep, n = points.shape
     total, block = burn + stride * keep, BLOCK[moves]
-    low, high = np.empty((2, ROOM))
+    # A pattern's arc makes one interval more of a circle at most, one across its beginning two.
+    low, high = np.empty((2, 2 * patterns.count + 2))
     raw, images = np.empty((block, n)), np.empty((block, patterns.count))
     tally = np.zeros((instances, chains, 4))
     tally[..., 3] = np.inf

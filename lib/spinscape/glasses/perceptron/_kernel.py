@@ -22,7 +22,7 @@ from spinscape.glasses.perceptron._random import uniform
 TURN = 2 * np.pi
 
 LIMIT = 1000
-"""Draws of an angle after which a move is given up; reached only if rounding leaves no allowed angle."""
+"""Draws of an angle beyond one for each pattern, after which a move is given up: never without rounding."""
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy")
@@ -52,7 +52,7 @@ def _least(h):
 def _cut(low, high, count, start, end):
     """Take (start, end) out of the first `count` intervals, in order; return how many are left.
 
-    Without room for one more nothing is taken out, which costs draws and is right all the same.
+    Without room for one more, which rounding alone can bring about, nothing is taken out: that is right too.
     """
     if count == low.size:
         return count
@@ -91,7 +91,7 @@ def draw_angle(c, a, b, kappa, low, high, out, rng):
     Returns the angle in (0, 2 pi), the smallest stability, and the number of draws.
     """
     low[0], high[0], count, total = 0.0, TURN, 1, TURN
-    for tries in range(1, LIMIT):
+    for tries in range(1, LIMIT + out.size):
         x = uniform(rng) * total
         j = 0
         while j < count - 1 and x > high[j] - low[j]:

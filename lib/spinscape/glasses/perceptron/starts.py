@@ -59,8 +59,7 @@ def interior_starts(
     kind
         ``"core"``: the best point of a climb from random weights, near the largest margin there is.
         ``"random"``: the climb from other random weights ends at a margin drawn between kappa and its best,
-        different for every chain; then ``4 N`` moves on great circles at that margin forget
-        the climb.
+        different for every chain; then come ``4 N`` moves on great circles at that margin.
     budget
         Steps of a climb.
 
