@@ -17,9 +17,6 @@ MOVES = ("great-circle", "pairs")
 BLOCK = {"great-circle": 128, "pairs": 16}
 """Steps after which stabilities are computed anew; directions of great circles come in such blocks too."""
 
-ROOM = 64
-"""Intervals of a circle that are kept; more are hardly ever met and cost draws only."""
-
 
 def advance(
     patterns: Patterns, margins: Floats, w: Floats, points: Floats, stride: int, burn: int, moves: str,
@@ -48,11 +45,13 @@ def advance(
     """
     # numba takes a third of a second to import.
     from spinscape.glasses.perceptron._kernel import great_circles, pair_rotations
+    from spinscape.glasses.perceptron._random import fill_normal
     from spinscape.progress import bar
 
     instances, chains, keep, n = points.shape
     total, block = burn + stride * keep, BLOCK[moves]
-    low, high = np.empty((2, ROOM))
+    # A pattern's arc makes one interval more of a circle at most, one across its beginning two.
+    low, high = np.empty((2, 2 * patterns.count + 2))
     raw, images = np.empty((block, n)), np.empty((block, patterns.count))
     tally = np.zeros((instances, chains, 4))
     tally[..., 3] = np.inf
@@ -61,9 +60,8 @@ def advance(
             rows = patterns.xi[i] / math.sqrt(n)
             columns = np.ascontiguousarray(rows.T)
             for c in range(chains):
-                directions = generator(seed, STEPS, n, i, c, part)
-                key = directions.integers(2**64, dtype=np.uint64)
-                rng = np.array([key, 0], np.uint64)
+                keys = generator(seed, STEPS, n, i, c, part).integers(2**64, size=2, dtype=np.uint64)
+                directions, rng = (np.array([key, 0], np.uint64) for key in keys)
                 x, h, order = w[i, c], np.empty(patterns.count), np.arange(n)
                 kept, sums = points[i, c], tally[i, c]
                 for first in range(0, total, block):
@@ -75,7 +73,7 @@ def advance(
                     if moves == "pairs":
                         pair_rotations(x, h, columns, order, *rest)
                     else:
-                        directions.standard_normal(out=raw)
+                        fill_normal(directions, raw)
                         np.matmul(raw, columns, out=images)
                         great_circles(x, h, raw, images, *rest)
                 progress.update(1)

@@ -17,22 +17,12 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-U64 = np.uint64
+from spinscape.glasses.perceptron._random import uniform
+
 TURN = 2 * np.pi
 
 LIMIT = 1000
-"""Draws of an angle after which a move is given up; reached only if rounding leaves no allowed angle."""
-
-
-@numba.njit(inline="always")
-def _uniform(rng):
-    """Return a number in (0, 1) from (key, counter): output `counter` of splitmix64 (Steele et al. 2014)."""
-    rng[1] += U64(1)
-    z = rng[0] + rng[1] * U64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> U64(30))) * U64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> U64(27))) * U64(0x94D049BB133111EB)
-    z = z ^ (z >> U64(31))
-    return (np.float64(z >> U64(11)) + 0.5) * 2.0**-53
+"""Draws of an angle beyond one for each pattern, after which a move is given up: never without rounding."""
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy")
@@ -62,7 +52,7 @@ def _least(h):
 def _cut(low, high, count, start, end):
     """Take (start, end) out of the first `count` intervals, in order; return how many are left.
 
-    Without room for one more nothing is taken out, which costs draws and is right all the same.
+    Without room for one more, which rounding alone can bring about, nothing is taken out: that is right too.
     """
     if count == low.size:
         return count
@@ -101,8 +91,8 @@ def draw_angle(c, a, b, kappa, low, high, out, rng):
     Returns the angle in (0, 2 pi), the smallest stability, and the number of draws.
     """
     low[0], high[0], count, total = 0.0, TURN, 1, TURN
-    for tries in range(1, LIMIT):
-        x = _uniform(rng) * total
+    for tries in range(1, LIMIT + out.size):
+        x = uniform(rng) * total
         j = 0
         while j < count - 1 and x > high[j] - low[j]:
             x -= high[j] - low[j]
@@ -183,7 +173,7 @@ def pair_rotations(w, h, columns, order, kappa, first, count, burn, stride, kept
     rest, cosine, sine, out = np.empty(h.size), np.empty(h.size), np.empty(h.size), np.empty(h.size)
     for step in range(count):
         for k in range(n - 1, 0, -1):
-            other = np.int64(_uniform(rng) * (k + 1))
+            other = np.int64(uniform(rng) * (k + 1))
             order[k], order[other] = order[other], order[k]
         for k in range(0, n - 1, 2):
             i, j = order[k], order[k + 1]

@@ -66,7 +66,7 @@ def split_r_hat(draws: ArrayLike) -> Floats:
     """
     x = _split(_checked(draws))
     folded = np.abs(x - np.median(x, axis=(-2, -1), keepdims=True))
-    return np.maximum(_ratio(_normal_ranks(x)), _ratio(_normal_ranks(folded)))
+    return np.fmax(_ratio(_normal_ranks(x)), _ratio(_normal_ranks(folded)))
 
 
 def effective_sample_size(draws: ArrayLike) -> Floats:

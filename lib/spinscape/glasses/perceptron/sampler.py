@@ -147,7 +147,7 @@ def _checked_start(patterns: Patterns, kappa: float, start: ArrayLike, chains: i
         raise ValueError("start must be finite and not zero")
     w *= math.sqrt(patterns.n) / length
     margin = patterns.stabilities(w).min(-1)
-    if (margin < kappa).any():
+    if not (margin >= kappa).all():
         i, c = np.unravel_index(margin.argmin(), margin.shape)
         raise ValueError(
             f"start {c} of instance {i} has margin {margin[i, c]:.6g}, below kappa = {kappa:g}: no solution"

@@ -17,7 +17,6 @@ from spinscape.glasses.perceptron._chains import advance
 from spinscape.glasses.perceptron.patterns import Patterns
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 KINDS = ("core", "random")
 GROUP = 8
@@ -25,6 +24,9 @@ GROUP = 8
 
 BLUNT, SHARP = 3.0, 60.0
 """Sharpness at the beginning and at the end of a climb, times the scale of the stabilities, 1."""
+
+CACHE = 2**19
+"""Bytes of patterns that are climbed on at once."""
 
 LONG, SHORT = 0.3, 0.003
 """First and last step, in radians."""
@@ -57,8 +59,7 @@ def interior_starts(
     kind
         ``"core"``: the best point of a climb from random weights, near the largest margin there is.
         ``"random"``: the climb from other random weights ends at a margin drawn between kappa and its best,
-        different for every chain; then ``4 N`` moves on great circles at that margin forget
-        the climb.
+        different for every chain; then come ``4 N`` moves on great circles at that margin.
     budget
         Steps of a climb.
 
@@ -121,31 +122,35 @@ def climb(
     """
     best, margins = np.empty_like(start), np.full(start.shape[:2], -np.inf)
     target = np.full(start.shape[:2], np.inf) if level is None else level
-    for i in range(patterns.instances):
-        rows = patterns.xi[i] / math.sqrt(patterns.n)
+    # As many instances at once as a cache holds.
+    some = max(1, CACHE // (8 * patterns.count * patterns.n))
+    for i in range(0, patterns.instances, some):
+        rows = patterns.xi[i : i + some] / math.sqrt(patterns.n)
         for first in range(0, start.shape[1], GROUP):
-            part = np.s_[i, first : first + GROUP]
+            part = np.s_[i : i + some, first : first + GROUP]
             best[part], margins[part] = _climb(rows, start[part], budget, target[part])
     return best, margins
 
 
 def _climb(rows: Floats, start: Floats, budget: int, target: Floats) -> tuple[Floats, Floats]:
-    n = rows.shape[1]
-    w = start * (math.sqrt(n) / np.linalg.norm(start, axis=1, keepdims=True))
-    best, margins, speed = w.copy(), np.full(len(w), -np.inf), np.zeros_like(w)
+    """Climb on patterns (J, P, N) divided by sqrt(N) from (J, C, N); one climb does not depend on others."""
+    n = rows.shape[-1]
+    radius = math.sqrt(n)
+    w = start * (radius / np.linalg.norm(start, axis=-1, keepdims=True))
+    best, margins, speed = w.copy(), np.full(w.shape[:2], -np.inf), np.zeros_like(w)
     for step in range(budget):
-        h = w @ rows.T
-        least = h.min(1)
+        h = w @ rows.swapaxes(1, 2)
+        least = h.min(-1)
         better = (least > margins) & (margins < target)
         best[better], margins[better] = w[better], least[better]
         if (margins >= target).all():
             break
         done = step / budget
-        weights = np.exp(-BLUNT * (SHARP / BLUNT) ** done * (h - least[:, None]))
-        force = weights @ rows / weights.sum(1, keepdims=True)
-        force -= w * ((force * w).sum(1, keepdims=True) / n)
-        force /= np.maximum(np.linalg.norm(force, axis=1, keepdims=True), 1e-300)
+        weights = np.exp(-BLUNT * (SHARP / BLUNT) ** done * (h - least[..., None]))
+        force = weights @ rows
+        force -= w * ((force * w).sum(-1, keepdims=True) / n)
+        force /= np.maximum(np.linalg.norm(force, axis=-1, keepdims=True), 1e-300)
         speed = MEMORY * speed + (1 - MEMORY) * force
-        w = w + math.sqrt(n) * LONG * (SHORT / LONG) ** done * speed
-        w *= math.sqrt(n) / np.linalg.norm(w, axis=1, keepdims=True)
+        w = w + radius * LONG * (SHORT / LONG) ** done * speed
+        w *= radius / np.linalg.norm(w, axis=-1, keepdims=True)
     return best, margins
