@@ -40,7 +40,7 @@ GROWTH = 3.0
 """How much the shift grows after a trial step that fails."""
 
 FLAT, STILL, NOISE = 1e-12, 1e-9, 1e-7
-"""A minimum: the gradient over the root of 2 U, or the gain of a Newton step over U; and what rounding hides."""
+"""A minimum: gradient over root of 2 U, or the gain of a Newton step over U; and what rounding hides."""
 
 
 @dataclass(frozen=True)
@@ -167,17 +167,17 @@ def minimise(machine: Machine, w: Floats, kappa: float) -> tuple[Floats, bool]:
             continue
         step = cho_solve(factor, gradient.ravel(), check_finite=False).reshape(w.shape)
         gain = float((gradient * step).sum()) / (2 * energy)
-        if shift == 0 and gain <= STILL:
-            return w, True
         trial = _retract(w - step)
         r = np.maximum(kappa - machine.values(trial), 0)
         if not r @ r / 2 < energy:
             # A step that promises so little and fails is lost in rounding.
-            if gain <= NOISE:
+            if shift == 0 and gain <= NOISE:
                 return w, True
             shift, rejected = max(GROWTH * shift, bend), True
             continue
         w = trial
+        if shift == 0 and gain <= STILL:
+            return w, True
         if not rejected:
             shift = shift / GROWTH**2 if shift > bend / 100 else 0.0
         rejected = False
@@ -186,9 +186,10 @@ def minimise(machine: Machine, w: Floats, kappa: float) -> tuple[Floats, bool]:
 
 
 def _expand(machine: Machine, w: Floats, kappa: float) -> tuple[float, Floats, Floats, float]:
-    """Return U, its gradient (K, M) on the spheres, its Hessian (K M, K M) there, and the spheres' share of it.
+    """Return U, its gradient (K, M), its Hessian (K M, K M), and how much of that the spheres add.
 
-    The Hessian is 1 along the normals; the share is the largest curvature, without sign, that the spheres add.
+    Both are those on the spheres; the Hessian is 1 along the normals.
+    The last number is the largest curvature, without sign, that is due to the spheres.
     """
     units, m = w.shape
     value, slope, bend = machine.unit(machine.fields(w))
