@@ -33,7 +33,7 @@ RAISE = 0.05
 ROUNDS = 200
 """Most values of kappa."""
 
-ITERATIONS = 2000
+ITERATIONS = 1000
 """Most trial steps of a minimisation."""
 
 GROWTH = 3.0
@@ -170,10 +170,10 @@ def minimise(machine: Machine, w: Floats, kappa: float) -> tuple[Floats, bool]:
         trial = _retract(w - step)
         r = np.maximum(kappa - machine.values(trial), 0)
         if not r @ r / 2 < energy:
-            # A step that promises so little and fails is lost in rounding.
-            if shift == 0 and gain <= NOISE:
+            # A step that promises so little and fails is lost in rounding, unless the shift made it short.
+            if gain <= NOISE and shift <= bend:
                 return w, True
-            shift, rejected = max(GROWTH * shift, bend), True
+            shift, rejected = (0.0 if gain <= NOISE else max(GROWTH * shift, bend)), True
             continue
         w = trial
         if shift == 0 and gain <= STILL:
