@@ -42,7 +42,7 @@ def test_solutions_are_solutions(name: str) -> None:
     assert (found.margin >= -0.5).all()
     assert (found.steps >= 1).all()
     # Starts end in different places.
-    assert (np.einsum("in,in->i", found.points[:, 0], found.points[:, 1]) / 40 < 0.9).all()
+    assert (np.einsum("in,in->i", found.points[:, 0], found.points[:, 1]) / 40 < 0.99).all()
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -58,9 +58,8 @@ def test_nothing_depends_on_how_many(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_no_solution_is_an_error_with_numbers(name: str) -> None:
-    with pytest.raises(
-        RuntimeError, match=r"margin 0\.5 at alpha = 5, N = 20 within 4 passes from 4 starts; .*reached"
-    ):
+    words = r"margin 0\.5 at alpha = 5, N = 20 within 4 passes from 4 starts; .*reached"
+    with pytest.raises(RuntimeError, match=words):
         ALGORITHMS[name](patterns(2, 20, 5.0, 1), 0.5, starts=2, passes=4)
 
 
@@ -129,7 +128,7 @@ def test_largest_margin_is_that_of_the_quadratic_programme(alpha: float) -> None
     rough = maximise_margin(drawn, polish=False)
     found = maximise_margin(drawn)
     for i, xi in enumerate(drawn.xi):
-        # Dual: the point of the patterns' convex hull next to the origin is as far away as the largest margin.
+        # Dual: the largest margin is the distance of the patterns' convex hull from the origin.
         system = np.vstack([xi.T, np.ones(len(xi))])
         weights, _ = nnls(system, np.append(np.zeros(40), 1.0), maxiter=10**4)
         nearest = xi.T @ (weights / weights.sum())

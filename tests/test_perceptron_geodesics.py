@@ -24,7 +24,8 @@ def draw(pairs: int, n: int, count: int, near: float, seed: int) -> tuple[np.nda
     a = rng.standard_normal((pairs, n))
     b = near * a + rng.standard_normal((pairs, n))
     xi = rng.standard_normal((count, n))
-    return tuple(math.sqrt(n) * x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)) + (xi,)
+    a, b = (math.sqrt(n) * x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    return a, b, xi
 
 
 def along(ha: np.ndarray, hb: np.ndarray, overlap: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -81,7 +82,7 @@ def test_a_forbidden_cap_in_two_dimensions() -> None:
         [at(math.pi - 2 * quarter)], [at(math.pi + 1.5 * quarter)], math.cos(3.5 * quarter), -1.0
     )
     assert outside.height == 1
-    # Entered after one quarter, left after three.
+    # On the arc from pi / 2 to pi + 3 pi / 8, in the middle of the stretch.
     assert outside.where == pytest.approx(2 / 3.5)
     beside = barrier(
         [at(math.pi - 3 * quarter)], [at(math.pi - 1.001 * quarter)], math.cos(1.999 * quarter), -1.0

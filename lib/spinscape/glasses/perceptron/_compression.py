@@ -21,7 +21,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 Floats = NDArray[np.float64]
 
-KEPT = 0.3
+KEPT = 0.1
 """Share of the distance to the jamming point that a round leaves."""
 
 OPENED = 1e-3
@@ -33,11 +33,14 @@ RAISE = 0.05
 ROUNDS = 200
 """Most values of kappa."""
 
-ITERATIONS = 200
+ITERATIONS = 1000
 """Most trial steps of a minimisation."""
 
-FLAT = 1e-9
-"""A minimum: gradient over root of 2 U."""
+GROWTH = 3.0
+"""How much the shift grows after a trial step that fails."""
+
+FLAT, STILL, NOISE = 1e-12, 1e-9, 1e-7
+"""A minimum: gradient over root of 2 U, or the gain of a Newton step over U; and what rounding hides."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Compressed:
     kappa, energy, touching
         Margin, U and contacts round by round, (T,) each.
     finished
-        Whether the wanted overlap was reached.
+        Whether the wanted overlap was reached, in a minimum.
     """
 
     points: Floats
@@ -101,7 +104,7 @@ class Compressed:
 
 
 def compress(
-    machine: Machine, start: Floats, *, overlap: float = 1e-9, kappa: float | None = None
+    machine: Machine, start: Floats, *, overlap: float = 1e-8, kappa: float | None = None
 ) -> Compressed:
     """Follow the minimum of U from too large a margin to the one where it vanishes.
 
@@ -123,7 +126,7 @@ def compress(
     scale, lift, finished, margin = 0.0, RAISE, False, reached
     touching = np.zeros(machine.inputs.shape[1], bool)
     for _ in range(ROUNDS):
-        w = minimise(machine, w, kappa)
+        w, still = minimise(machine, w, kappa)
         values = machine.values(w)
         r = np.maximum(kappa - values, 0)
         if values.min() > reached:
@@ -137,7 +140,7 @@ def compress(
         left = float(r @ r / r.sum())
         margin = kappa - left
         if scale <= overlap:
-            finished = True
+            finished = still
             break
         kappa -= (1 - KEPT) * left
     path = list(zip(*seen, strict=True)) or [(), (), ()]
@@ -147,33 +150,47 @@ def compress(
     )  # fmt: skip
 
 
-def minimise(machine: Machine, w: Floats, kappa: float) -> Floats:
-    """Return weights at a minimum of U for this margin, downhill from `w`."""
-    energy, gradient, hessian = _expand(machine, w, kappa)
-    shift = 0.0
-    identity = np.eye(w.size)
+def minimise(machine: Machine, w: Floats, kappa: float) -> tuple[Floats, bool]:
+    """Return weights at a minimum of U for this margin, downhill from `w`, and whether it was reached."""
+    energy, gradient, hessian, bend = _expand(machine, w, kappa)
+    shift, rejected = 0.0, False
+    diagonal = np.arange(w.size)
     for _ in range(ITERATIONS):
         if np.linalg.norm(gradient) <= FLAT * math.sqrt(2 * energy):
-            break
+            return w, True
+        shifted = hessian.copy()
+        shifted[diagonal, diagonal] += shift
         try:
-            factor = cho_factor(hessian + shift * identity, lower=True, check_finite=False)
+            factor = cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError:
-            shift = max(4 * shift, 1e-12)
+            shift, rejected = max(GROWTH * shift, bend), True
             continue
-        trial = _retract(w - cho_solve(factor, gradient.ravel(), check_finite=False).reshape(w.shape))
+        step = cho_solve(factor, gradient.ravel(), check_finite=False).reshape(w.shape)
+        gain = float((gradient * step).sum()) / (2 * energy)
+        trial = _retract(w - step)
         r = np.maximum(kappa - machine.values(trial), 0)
         if not r @ r / 2 < energy:
-            if shift > 1e3:
-                break
-            shift = max(4 * shift, 1e-12)
+            # A step that promises so little and fails is lost in rounding, unless the shift made it short.
+            if gain <= NOISE and shift <= bend:
+                return w, True
+            shift, rejected = (0.0 if gain <= NOISE else max(GROWTH * shift, bend)), True
             continue
-        w, shift = trial, shift / 8
-        energy, gradient, hessian = _expand(machine, w, kappa)
-    return w
+        w = trial
+        if shift == 0 and gain <= STILL:
+            return w, True
+        if not rejected:
+            shift = shift / GROWTH**2 if shift > bend / 100 else 0.0
+        rejected = False
+        energy, gradient, hessian, bend = _expand(machine, w, kappa)
+    return w, False
 
 
-def _expand(machine: Machine, w: Floats, kappa: float) -> tuple[float, Floats, Floats]:
-    """Return U, its gradient (K, M) on the spheres, and its Hessian (K M, K M) there, 1 along the normals."""
+def _expand(machine: Machine, w: Floats, kappa: float) -> tuple[float, Floats, Floats, float]:
+    """Return U, its gradient (K, M), its Hessian (K M, K M), and how much of that the spheres add.
+
+    Both are those on the spheres; the Hessian is 1 along the normals.
+    The last number is the largest curvature, without sign, that is due to the spheres.
+    """
     units, m = w.shape
     value, slope, bend = machine.unit(machine.fields(w))
     r = kappa - value.sum(0) / math.sqrt(units)
@@ -184,7 +201,7 @@ def _expand(machine: Machine, w: Floats, kappa: float) -> tuple[float, Floats, F
     radial = (w * euclidean).sum(1) / m
     gradient = euclidean - radial[:, None] * w
     x = x - (x @ w[:, :, None]) * w[:, None] / m
-    jacobian = (slope[:, active, None] * x).transpose(1, 0, 2).reshape(len(r), -1)
+    jacobian = (slope[:, active, None] * x).transpose(1, 0, 2).reshape(len(r), units * m)
     hessian = jacobian.T @ jacobian
     for k in range(units):
         part = slice(k * m, (k + 1) * m)
@@ -193,7 +210,7 @@ def _expand(machine: Machine, w: Floats, kappa: float) -> tuple[float, Floats, F
         hessian[np.arange(part.start, part.stop), np.arange(part.start, part.stop)] -= radial[k]
         if bend[k].any():
             hessian[part, part] -= math.sqrt(units) * (x[k].T * (r * bend[k, active])) @ x[k]
-    return float(r @ r) / 2, gradient, hessian
+    return float(r @ r) / 2, gradient, hessian, float(abs(radial).max())
 
 
 def _retract(w: Floats) -> Floats:

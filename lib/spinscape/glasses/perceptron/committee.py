@@ -27,7 +27,7 @@ def jam_committee(
     units: int = 3,
     kind: str = "full",
     gain: float = 1.0,
-    overlap: float = 1e-9,
+    overlap: float = 1e-8,
     seed: int = 0,
 ) -> Jamming:
     """Compress soft committee machines to jamming and count the contacts per degree of freedom.

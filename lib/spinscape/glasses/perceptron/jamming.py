@@ -68,7 +68,7 @@ def jam(
     *,
     start: Floats | None = None,
     above: float = ABOVE,
-    overlap: float = 1e-9,
+    overlap: float = 1e-8,
     seed: int = 0,
 ) -> Jamming:
     """Compress every instance from a margin beyond its largest one to where the energy vanishes.
