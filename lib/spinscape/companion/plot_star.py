@@ -136,7 +136,9 @@ def core(
         "largest margin": [seen.best_share for seen in found.values()],
         "typical pairs": [seen.typical for seen in found.values()],
     }.items():
-        table = np.stack([np.asarray(row, float) for row in values], 1)
+        table = np.full((max(map(len, values)), len(values)), np.nan)
+        for k, row in enumerate(values):
+            table[: len(row), k] = row
         plotting.band(right, list(found), table, label=name)
     right.set(xlabel="$\\alpha$", ylabel="share without a barrier", ylim=(0, 1.03))
     right.legend(fontsize=8)

@@ -228,8 +228,10 @@ EXAMPLES = {
         synthetic(size=200.0, margin=-0.1, share_robust=_NONE, share_typical=_ALL, growth=_DOWN),
     ),
     "disconnection-transitions": (
-        synthetic(rank=_UP, first=1.0, last=5.0, stable=3.0, rhat_last=1.02, core_first=_ALL, core_last=_NONE),
-        synthetic(rank=_DOWN, first=1.0, last=5.0, stable=3.0, rhat_last=1.02, core_first=_NONE, core_last=_ALL),
+        synthetic(rank=_UP, first=1.0, last=5.0, stable=3.0, rhat_last=1.02, core_first=_ALL,
+                  core_last=_NONE),
+        synthetic(rank=_DOWN, first=1.0, last=5.0, stable=3.0, rhat_last=1.02, core_first=_NONE,
+                  core_last=_ALL),
     ),
     "sgd-attracted-to-core": (
         synthetic(trend=(-0.9, -0.95, -0.8), left=(0.1, 0.05, 0.2), left_control=(1.0, 0.9, 1.1)),

@@ -136,7 +136,7 @@ def _starts(
         found.append(i)
     if len(found) < 2:
         raise RuntimeError(
-            f"of {drawn.instances} instances with alpha = {drawn.alpha:g} and N = {drawn.n} only {len(found)} "
+            f"only {len(found)} of {drawn.instances} instances with alpha = {drawn.alpha:g}, N = {drawn.n} "
             f"have solutions of margin {kappa:g} that a climb finds"
         )
     return np.concatenate(rows), np.array(found)
