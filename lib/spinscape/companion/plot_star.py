@@ -20,6 +20,7 @@ from spinscape.glasses.perceptron import (
     Stabilities,
     stability_density,
 )
+from spinscape.landscape.paths.removal import Removal
 
 Floats = NDArray[np.float64]
 
@@ -173,17 +174,40 @@ def landing_table(found: Landing) -> Markdown:
     return tables.markdown(heads, rows)
 
 
-def networks(axes: Axes, shares: Mapping[str, Mapping[str, Floats]]) -> None:
-    """Draw shares of barrier-free paths by kind of network, before and after symmetries are removed."""
-    kinds = list(next(iter(shares.values())))
+def networks(axes: Axes, shares: Mapping[str, Mapping[tuple[str, int], Floats]]) -> None:
+    """Draw shares of barrier-free paths by kind of network and width, for several ways of following them."""
+    keys = list(dict.fromkeys(key for rows in shares.values() for key in rows))
     places = np.linspace(-0.12, 0.12, len(shares))
     for shift, colour, (way, rows) in zip(places, plotting.colours(len(shares)), shares.items(), strict=True):
-        for k, kind in enumerate(kinds):
-            free = np.asarray(rows[kind], float)[:, None]
+        for k, key in enumerate(keys):
+            free = np.asarray(rows[key], float)[:, None]
             plotting.dots(axes, [k + shift], free, label=way if k == 0 else "", color=colour)
-    axes.set_xticks(range(len(kinds)), kinds)
+    axes.set_xticks(range(len(keys)), [f"{name}\n{m} units" for name, m in keys])
     axes.set(ylabel="share without a barrier", ylim=(-0.03, 1.03))
     axes.legend(fontsize=8)
+
+
+def network_table(found: Mapping[tuple[str, int], Removal]) -> Markdown:
+    """Return, by kind and width, pairs with two solved ends, and shares and errors on their geodesics."""
+    rows = []
+    for (name, m), one in found.items():
+        solved = (one.error[0][:, [0, -1]] == 0).all(1)
+        errors = one.error[one.of("both", "geodesic")][solved].max(1)
+        row = [f"{name}, {m} units", f"{solved.sum()} of {len(solved)}"]
+        for values, form in (((errors == 0).astype(float), ".2f"), (100 * errors, ".2f")):
+            seen = statistics.mean(values) if len(values) > 1 else None
+            row.append(
+                f"{float(seen.value):{form}} [{float(seen.low):{form}}, {float(seen.high):{form}}]"
+                if seen
+                else "-"
+            )
+        test = 100 * one.test_error[0][:, 0][solved]
+        rows.append([*row, f"{test.mean():.2f}" if len(test) else "-"])
+    heads = [
+        "network", "pairs with two solutions", "share without a barrier", "largest training error (%)",
+        "its test error (%)",
+    ]  # fmt: skip
+    return tables.markdown(heads, rows)
 
 
 def contacts(

@@ -25,7 +25,7 @@ interval holds zero and reaches at most `PRECISE` from its middle, and nothing i
   the solutions of as many steps.
 - Trained networks are star-shaped when, with both symmetries removed, flat solutions see at least `MOST` of
   the typical ones without a barrier, and more than typical ones see of one another, for each kind of flat
-  solution.
+  solution and each width at which typical ones see less than `MOST` of one another.
 - The jamming outlook holds when contacts per degree of freedom of the perceptron with a negative margin lie
   within `ISOSTATIC` of one at jamming, in the largest size, those of the committee machine below one by more
   than that, and those of the convex perceptron agree with the closed form to within `ISOSTATIC`, which shows
@@ -53,6 +53,7 @@ from spinscape.companion.predicates.intervals import (
     show,
     smaller,
     synthetic,
+    undecided,
     within,
 )
 
@@ -163,16 +164,23 @@ def attraction(rows: Rows, _: Parameters) -> Verdict:
 
 
 def networks(rows: Rows, _: Parameters) -> Verdict:
-    """Flat solutions of trained networks see typical ones, more than these see one another."""
+    """Judge whether flat solutions of trained networks see typical ones, more than these see one another."""
     shares, gains = _named(rows, "share_"), _named(rows, "gain_")
-    flat = {name: row for name, row in shares.items() if name in gains}
     said = (
-        f"Share of geodesics without a barrier, symmetries removed: {_listed(shares)}; more than between "
-        f"typical networks by {_listed(gains)}."
+        f"Share of geodesics without a barrier, symmetries removed, by kind and width: {_listed(shares)}; more "
+        f"than between typical networks by {_listed(gains)}."
     )
+    open_widths = {
+        name.rpartition("_")[2]
+        for name, row in shares.items()
+        if name.startswith("typical_") and below(row, MOST)
+    }
+    counted = [name for name in gains if name.rpartition("_")[2] in open_widths]
+    if not counted:
+        return undecided(f"{said} At no width is it clear that typical networks do not see each other.")
     parts = [
-        every([above(row, MOST) for row in flat.values()]),
-        every([rises(row) for row in gains.values()]),
+        every([above(shares[name], MOST) for name in counted]),
+        every([rises(gains[name]) for name in counted]),
     ]
     return combine(parts, said)
 
@@ -238,8 +246,8 @@ EXAMPLES = {
         synthetic(trend=(0.1, 0.05, 0.2), left=(1.2, 1.15, 1.3), left_control=(1.0, 0.9, 1.1)),
     ),
     "star-shape-in-networks": (
-        synthetic(share_rsgd=_ALL, share_typical=_NONE, gain_rsgd=_UP),
-        synthetic(share_rsgd=_NONE, share_typical=_NONE, gain_rsgd=_DOWN),
+        synthetic(share_rsgd_16=_ALL, share_typical_16=_NONE, gain_rsgd_16=_UP),
+        synthetic(share_rsgd_16=_NONE, share_typical_16=_NONE, gain_rsgd_16=_DOWN),
     ),
     "jamming-outlook": (
         synthetic(contacts_perceptron=(1.0, 0.99, 1.01), contacts_committee=(0.8, 0.7, 0.9),
