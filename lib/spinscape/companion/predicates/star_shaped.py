@@ -167,8 +167,8 @@ def networks(rows: Rows, _: Parameters) -> Verdict:
     """Judge whether flat solutions of trained networks see typical ones, more than these see one another."""
     shares, gains = _named(rows, "share_"), _named(rows, "gain_")
     said = (
-        f"Share of geodesics without a barrier, symmetries removed, by kind and width: {_listed(shares)}; more "
-        f"than between typical networks by {_listed(gains)}."
+        f"Share of geodesics without a barrier, symmetries removed, by kind and width: {_listed(shares)}; "
+        f"more than between typical networks by {_listed(gains)}."
     )
     open_widths = {
         name.rpartition("_")[2]
