@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,14 @@ def test_arms_batches_and_clouds(case) -> None:
     plot_flatness.arms(axes, wrong, dict.fromkeys(wrong, energy))
     assert [label.get_text() for label in axes[1, 0].get_xticklabels()] == list(plot_flatness.ARMS.values())
     assert "mlp, rSGD x y" in plot_flatness.arm_table(wrong, dict.fromkeys(wrong, energy), 1).data
+    # An arm that has not fitted the training samples is not called flat, however little it can get worse.
+    unfit = replace(energy, error=energy.error / 10, reference_error=energy.reference_error + 0.76)
+    shaken = {key: unfit if key[1] == "rsgd" else energy for key in wrong}
+    row = next(
+        line for line in plot_flatness.arm_table(wrong, shaken, 1).data.splitlines() if "mlp, rSGD |" in line
+    )
+    assert "not fitted" in row
+    assert "flatter" not in row
     batches = np.repeat([8, 32], 3)
     _, axes = plotting.panels(2)
     plot_flatness.against_batch(axes[0], batches, {"a": np.arange(6.0), "b": np.ones(6)})

@@ -220,6 +220,16 @@ def test_functions_of_groups_of_seeds() -> None:
     assert statistics.log_ratio_of_columns([[50.0, 1.0], [150.0, 1.0]]) == pytest.approx(2)
     assert np.isnan(statistics.log_ratio_of_columns([[1.0, -3.0], [1.0, 1.0]]))
     assert statistics.rank_of_rows([[1.0, 2.0], [2.0, 4.0]], [[3.0, 9.0]]) == 1.0
+    # Two numbers that only follow a third have no correlation given it, and one of their own stays.
+    rng = np.random.default_rng(0)
+    third = rng.standard_normal(4000)
+    own = rng.standard_normal((2, 4000))
+    follow = np.column_stack([third + own[0], third + own[1], third])
+    assert statistics.rank_of_rows(follow[:, :2]) > 0.4
+    assert abs(statistics.partial_rank_of_rows(follow[:2000], follow[2000:])) < 0.05
+    assert statistics.partial_rank_of_rows(np.column_stack([own[0], own[0] + 0.5 * own[1], third])) > 0.8
+    assert np.isnan(statistics.partial_rank_of_rows(np.column_stack([third, own[0], third])))
+    assert statistics.partial_rank_of_rows([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0]]) == 1.0
     # A pair that goes against the others counts.
     against = [[2.0, 1.0], [2.1, 1.0], [-3.0, 1.0]]
     assert not statistics.resampled(statistics.log_ratio_of_columns, against).low > 0

@@ -333,6 +333,28 @@ def rank_of_rows(*groups: ArrayLike) -> float:
     return float(spearman_rows(rows[:, 0], rows[:, 1]))
 
 
+def partial_rank_of_rows(*groups: ArrayLike) -> float:
+    """Return the rank correlation of two numbers given a third, over the seeds of all groups.
+
+    Each group is a list of seeds of three numbers, ``(n, 3)``: the two and the third.
+    It is the correlation of what is left of the ranks of both after a line in the ranks of the third.
+    """
+    rows = np.concatenate([np.asarray(group, float) for group in groups])
+    ranks = stats.rankdata(rows, axis=0)
+    third = ranks[:, 2] - ranks[:, 2].mean()
+    if not (third**2).sum() > 0:
+        return rank_of_rows(rows[:, :2])
+    left = []
+    for column in ranks[:, :2].T:
+        centred = column - column.mean()
+        left.append(centred - third * (third @ centred) / (third @ third))
+    size = np.linalg.norm(left[0]) * np.linalg.norm(left[1])
+    scale = np.linalg.norm(ranks[:, 0] - ranks[:, 0].mean()) * np.linalg.norm(
+        ranks[:, 1] - ranks[:, 1].mean()
+    )
+    return float(left[0] @ left[1] / size) if size > 1e-9 * scale else float("nan")
+
+
 def ratio_of_means(first: ArrayLike, second: ArrayLike) -> float:
     """Return the mean of the first seeds over that of the second, for `resampled`."""
     return float(np.mean(np.asarray(first, float)) / np.mean(np.asarray(second, float)))

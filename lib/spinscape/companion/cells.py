@@ -42,6 +42,30 @@ def check_parameters() -> None:
     _check(shell.history_manager.input_hist_parsed, shell.user_ns)
 
 
+def at_most(limit: int, what: str, **values: int) -> None:
+    """Refuse parameters that exceed what a data set has.
+
+    Call it right after the data set is known, before work starts.
+
+    Parameters
+    ----------
+    limit
+        Largest value allowed.
+    what
+        What it counts, such as ``"training images"``.
+    **values
+        Parameters by name.
+
+    Raises
+    ------
+    ParameterError
+        It names the parameter, its value and the limit.
+    """
+    for name, value in values.items():
+        if value > limit:
+            raise ParameterError(f"{name} must be at most the {limit} {what}, not {value}")
+
+
 def _check(history: Sequence[str], names: dict[str, Any]) -> None:
     """Check and set parameters among `names`, given the sources of all cells run so far."""
     last = _parameters_cell(history)

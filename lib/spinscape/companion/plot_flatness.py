@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spinscape import statistics
 from spinscape.companion import plotting, tables
+from spinscape.companion.predicates.flatness import UNFIT
 from spinscape.landscape.flatness import (
     AlongLines,
     LocalEnergy,
@@ -72,7 +73,7 @@ def training(axes: Sequence[Axes], found: Mapping[str, Ensemble], *, steps: Sequ
     axes[1].set(xscale="log", xlabel="gradient steps", ylabel="accuracy (%)")
     top = axes[1].get_ylim()[1]
     ends = [float(np.asarray(line.get_ydata(), float)[-1]) for line in axes[1].lines]
-    axes[1].set_ylim(min([90.0, *[0.9 * end for end in ends]]), top)
+    axes[1].set_ylim(min([90.0, *[0.9 * end for end in ends]]), min(top, 100.5))
     axes[0].legend(fontsize=8)
 
 
@@ -215,11 +216,11 @@ def scatter(axes: Sequence[Axes], found: Mapping[str, Floats], errors: Floats, g
     """Draw test errors against measures, a colour for each group."""
     names = list(dict.fromkeys(groups))
     for panel, (name, values) in zip(axes, found.items(), strict=True):
-        for group, colour in zip(names, plotting.colours(len(names)), strict=True):
-            panel.plot(
-                values[groups == group], errors[groups == group], "o", ms=3.5, color=colour, label=group
-            )
+        for group, colour, mark in zip(names, plotting.colours(len(names)), MARKS, strict=False):
+            chosen = groups == group
+            panel.plot(values[chosen], errors[chosen], mark, ms=3.5, color=colour, label=group)
         panel.set(xlabel=name, xscale="log")
+        plotting.sparse_log_ticks(panel)
     axes[0].set_ylabel("test error (%)")
     axes[0].legend(fontsize=7)
 
@@ -321,6 +322,8 @@ def arm_table(
 
     The last columns say how an algorithm compares with plain SGD, where the interval of the difference (of
     the logarithm of the ratio, for flatness) leaves out zero; medians and counts are of networks.
+    Flatness is not compared where the training error is higher than SGD's by more than `UNFIT` points, or may
+    be: networks that are wrong already can hardly get worse.
     """
     heads = [
         "network", "test error (%)", "median", f"above {UNLEARNT}% or diverged", "training error (%)",
@@ -329,7 +332,8 @@ def arm_table(
     rows = []
     for (body, arm), errors in wrong.items():
         energies = shaken[body, arm].error[:, place]
-        test, energy = statistics.mean(errors), statistics.mean(100 * energies)
+        test = statistics.mean(errors).clipped(0, 100)
+        energy = statistics.mean(100 * energies).clipped(-100, 100)
         words = [f"{float(e.value):.2f} [{float(e.low):.2f}, {float(e.high):.2f}]" for e in (test, energy)]
         fitted = 100 * shaken[body, arm].reference_error.mean()
         unlearnt = int((~(errors < UNLEARNT)).sum())
@@ -338,7 +342,16 @@ def arm_table(
             usual = wrong[body, "baseline"], shaken[body, "baseline"].error[:, place]
             gain = statistics.resampled(statistics.difference_of_means, usual[0], errors)
             flatter = statistics.resampled(statistics.log_ratio_of_means, usual[1], energies)
-            beside = [_side(gain, "lower", "higher"), _side(flatter, "flatter", "sharper")]
+            unfit = statistics.resampled(
+                statistics.difference_of_means,
+                100 * shaken[body, arm].reference_error,
+                100 * shaken[body, "baseline"].reference_error,
+            )
+            fits = unfit.high <= UNFIT
+            beside = [
+                _side(gain, "lower", "higher"),
+                _side(flatter, "flatter", "sharper") if fits else "not fitted",
+            ]
         rows.append(
             [
                 f"{body}, {ARMS[arm]}",
