@@ -294,6 +294,10 @@ def test_patterns_and_their_checks() -> None:
     given = patterns(2, 10, 1.5, seed=3)
     assert (given.instances, given.count, given.n, given.alpha) == (2, 15, 10, 1.5)
     np.testing.assert_array_equal(patterns(1, 10, 2.5, seed=3).xi[0, :15], given.xi[0])
+    many = patterns(2000, 10, 1.5).common
+    assert abs(many.mean()) < 4 * math.sqrt(2 / 10 / 2000)
+    assert many.var() == pytest.approx(2 / 10, rel=0.2)
+    assert given.common[1] == pytest.approx(sum(given.xi[1].sum(0) ** 2) / 150 - 1)
     w = np.random.default_rng(0).standard_normal((2, 3, 4, 10))
     np.testing.assert_allclose(
         given.stabilities(w), np.einsum("icka,ipa->ickp", w, given.xi) / math.sqrt(10), atol=1e-12

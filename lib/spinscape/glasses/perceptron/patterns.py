@@ -43,6 +43,15 @@ class Patterns:
         """Number of weights N."""
         return self.xi.shape[2]
 
+    @property
+    def common(self) -> Floats:
+        """``|sum_mu xi_mu|^2 / (P N) - 1``, shape (I,): what the patterns of an instance have in common.
+
+        Its mean over instances is exactly 0, and much of the scatter of overlaps and energies between them
+        goes along with it: a control variate.
+        """
+        return (self.xi.sum(1) ** 2).sum(1) / (self.count * self.n) - 1
+
     def stabilities(self, points: ArrayLike) -> Floats:
         """Return ``xi w / sqrt(N)`` for points (I, ..., N), shape (I, ..., P)."""
         w = np.asarray(points, float)
