@@ -91,7 +91,7 @@ def jam(
     Raises
     ------
     ValueError
-        If the overlap is not positive, or below what float64 resolves (1e-11).
+        If the overlap is not positive, or below what float64 resolves (1e-10).
     """
     instances, _, n = patterns.xi.shape
     if start is None:
@@ -104,8 +104,8 @@ def jam(
 
 def compress_all(machines: list[Machine], first: Floats, overlap: float, above: float = ABOVE) -> Jamming:
     """Compress machines of one shape from first weights (I, K, M)."""
-    if not 1e-11 <= overlap < 1:
-        raise ValueError(f"overlap must lie from 1e-11, what float64 resolves, to below 1, not {overlap!r}")
+    if not 1e-10 <= overlap < 1:
+        raise ValueError(f"overlap must lie from 1e-10, what float64 resolves, to below 1, not {overlap!r}")
     if not np.isfinite(above):
         raise ValueError(f"the first margin must be finite, not {above!r}")
     found = [
