@@ -42,8 +42,8 @@ GROWTH = 3.0
 FLAT, STILL = 1e-12, 1e-9
 """A minimum: the gradient over the root of 2 U, or the gain of a Newton step over U."""
 
-ROUNDING, BALANCED = 1e-14, 1e-5
-"""Change of U over the root of 2 U that rounding may cause, and the gradient that a minimum may have then."""
+ROUNDING, NOISE, LOST = 1e-14, 1e-6, 8
+"""Change of U over the root of 2 U that rounding may cause, gain over U that it may hide, and how often."""
 
 EMPTY = 1e-25
 """Values of U that count as none."""
@@ -159,7 +159,7 @@ def compress(
 def minimise(machine: Machine, w: Floats, kappa: float) -> tuple[Floats, bool]:
     """Return weights at a minimum of U for this margin, downhill from `w`, and whether it was reached."""
     energy, gradient, hessian, bend = _expand(machine, w, kappa)
-    shift, rejected = 0.0, False
+    shift, rejected, lost = 0.0, False, 0
     diagonal = np.arange(w.size)
     for _ in range(ITERATIONS):
         if energy <= EMPTY or np.linalg.norm(gradient) <= FLAT * math.sqrt(2 * energy):
@@ -178,7 +178,11 @@ def minimise(machine: Machine, w: Floats, kappa: float) -> tuple[Floats, bool]:
         there = float(r @ r) / 2
         if not there < energy:
             if there - energy <= ROUNDING * math.sqrt(2 * energy):
-                return w, bool(np.linalg.norm(gradient) <= BALANCED * math.sqrt(2 * energy))
+                # With a small shift the step is the whole way to the minimum; a large one made it short.
+                if (shift <= bend and gain <= NOISE) or lost == LOST:
+                    return w, lost < LOST
+                shift, rejected, lost = 0.0, False, lost + 1
+                continue
             shift, rejected = max(GROWTH * shift, bend), True
             continue
         w = trial

@@ -44,7 +44,8 @@ class Jamming:
     energy
         U per weight at the last margin, shape (I,); U = half the sum of squared overlaps.
     finished
-        Whether the overlaps became as small as asked, shape (I,).
+        Whether the overlaps became as small as asked, in a minimum of U; shape (I,).
+        Leave the others out: their contacts are not those of a jamming point.
     path_margin, path_energy, path_z
         Margin, U per weight and contacts per degree of freedom on the way; shape (I, T), NaN after the end.
     points
