@@ -33,14 +33,20 @@ RAISE = 0.05
 ROUNDS = 200
 """Most values of kappa."""
 
-ITERATIONS = 1000
+ITERATIONS = 2000
 """Most trial steps of a minimisation."""
 
 GROWTH = 3.0
 """How much the shift grows after a trial step that fails."""
 
-FLAT, STILL, NOISE = 1e-12, 1e-9, 1e-7
-"""A minimum: gradient over root of 2 U, or the gain of a Newton step over U; and what rounding hides."""
+FLAT, STILL = 1e-12, 1e-9
+"""A minimum: the gradient over the root of 2 U, or the gain of a Newton step over U."""
+
+ROUNDING, NOISE, LOST = 1e-14, 1e-6, 8
+"""Change of U over the root of 2 U that rounding may cause, gain over U that it may hide, and how often."""
+
+EMPTY = 1e-25
+"""Values of U that count as none."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def compress(
         if values.min() > reached:
             reached, best = float(values.min()), w
         found = math.sqrt(r @ r / max(1, np.count_nonzero(r)))
-        if found <= OPENED * scale or not r.any():
+        if found <= OPENED * max(scale, overlap):
             kappa, lift = kappa + lift, 2 * lift
             continue
         touching, scale, lift = r > 0, found, found / 2
@@ -153,10 +159,10 @@ def compress(
 def minimise(machine: Machine, w: Floats, kappa: float) -> tuple[Floats, bool]:
     """Return weights at a minimum of U for this margin, downhill from `w`, and whether it was reached."""
     energy, gradient, hessian, bend = _expand(machine, w, kappa)
-    shift, rejected = 0.0, False
+    shift, rejected, lost = 0.0, False, 0
     diagonal = np.arange(w.size)
     for _ in range(ITERATIONS):
-        if np.linalg.norm(gradient) <= FLAT * math.sqrt(2 * energy):
+        if energy <= EMPTY or np.linalg.norm(gradient) <= FLAT * math.sqrt(2 * energy):
             return w, True
         shifted = hessian.copy()
         shifted[diagonal, diagonal] += shift
@@ -169,11 +175,15 @@ def minimise(machine: Machine, w: Floats, kappa: float) -> tuple[Floats, bool]:
         gain = float((gradient * step).sum()) / (2 * energy)
         trial = _retract(w - step)
         r = np.maximum(kappa - machine.values(trial), 0)
-        if not r @ r / 2 < energy:
-            # A step that promises so little and fails is lost in rounding, unless the shift made it short.
-            if gain <= NOISE and shift <= bend:
-                return w, True
-            shift, rejected = (0.0 if gain <= NOISE else max(GROWTH * shift, bend)), True
+        there = float(r @ r) / 2
+        if not there < energy:
+            if there - energy <= ROUNDING * math.sqrt(2 * energy):
+                # With a small shift the step is the whole way to the minimum; a large one made it short.
+                if (shift <= bend and gain <= NOISE) or lost == LOST:
+                    return w, lost < LOST
+                shift, rejected, lost = 0.0, False, lost + 1
+                continue
+            shift, rejected = max(GROWTH * shift, bend), True
             continue
         w = trial
         if shift == 0 and gain <= STILL:

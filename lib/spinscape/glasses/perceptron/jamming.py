@@ -44,7 +44,8 @@ class Jamming:
     energy
         U per weight at the last margin, shape (I,); U = half the sum of squared overlaps.
     finished
-        Whether the overlaps became as small as asked, shape (I,).
+        Whether the overlaps became as small as asked, in a minimum of U; shape (I,).
+        Leave the others out: their contacts are not those of a jamming point.
     path_margin, path_energy, path_z
         Margin, U per weight and contacts per degree of freedom on the way; shape (I, T), NaN after the end.
     points
@@ -91,7 +92,7 @@ def jam(
     Raises
     ------
     ValueError
-        If the overlap is not positive, or below what float64 resolves (1e-11).
+        If the overlap is not positive, or below what float64 resolves (1e-10).
     """
     instances, _, n = patterns.xi.shape
     if start is None:
@@ -104,8 +105,8 @@ def jam(
 
 def compress_all(machines: list[Machine], first: Floats, overlap: float, above: float = ABOVE) -> Jamming:
     """Compress machines of one shape from first weights (I, K, M)."""
-    if not 1e-11 <= overlap < 1:
-        raise ValueError(f"overlap must lie from 1e-11, what float64 resolves, to below 1, not {overlap!r}")
+    if not 1e-10 <= overlap < 1:
+        raise ValueError(f"overlap must lie from 1e-10, what float64 resolves, to below 1, not {overlap!r}")
     if not np.isfinite(above):
         raise ValueError(f"the first margin must be finite, not {above!r}")
     found = [
