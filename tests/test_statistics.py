@@ -233,3 +233,15 @@ def test_functions_of_groups_of_seeds() -> None:
     # A pair that goes against the others counts.
     against = [[2.0, 1.0], [2.1, 1.0], [-3.0, 1.0]]
     assert not statistics.resampled(statistics.log_ratio_of_columns, against).low > 0
+
+
+def test_a_control_variate_takes_scatter_away_and_leaves_the_mean() -> None:
+    rng = np.random.default_rng(3)
+    control = rng.standard_normal((400, 40))
+    samples = 2 + 3 * control + 0.1 * rng.standard_normal((400, 40))
+    found = np.array([statistics.controlled(x, c).mean() for x, c in zip(samples, control, strict=True)])
+    assert abs(found.mean() - 2) < 4 * found.std() / 20
+    assert found.std() < 0.2 * samples.mean(1).std()
+    both = statistics.controlled(np.stack([samples[0], 2 * samples[0]], 1), control[0])
+    np.testing.assert_allclose(both[:, 1], 2 * both[:, 0])
+    np.testing.assert_array_equal(statistics.controlled(samples[0], np.zeros(40)), samples[0])

@@ -417,6 +417,31 @@ def extrapolate(
     )
 
 
+def controlled(samples: ArrayLike, control: ArrayLike) -> NDArray[np.float64]:
+    """Take from every seed what goes along with a control variate whose mean is known to be zero.
+
+    Parameters
+    ----------
+    samples
+        Shape ``(n, ...)``; the first axis runs over independent seeds.
+    control
+        Shape (n,), of mean zero over all seeds that could be drawn.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape: samples less their slope on the control times the control.
+        The mean stays right up to a bias of order ``1 / n``, and scatters less.
+    """
+    x, c = np.asarray(samples, float), np.asarray(control, float)
+    centred = c - c.mean()
+    size = centred @ centred
+    if not size > 0:
+        return x.copy()
+    slopes = np.tensordot(centred, x, (0, 0)) / size
+    return x - np.multiply.outer(c, slopes)
+
+
 def limits(sizes: ArrayLike, values: ArrayLike, power: float) -> NDArray[np.float64]:
     """Extrapolate exact values from each two neighbouring sizes by a straight line in ``size ** -power``.
 
