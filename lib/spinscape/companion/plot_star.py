@@ -42,8 +42,9 @@ def overlaps(
 ) -> None:
     """Draw overlaps against 1 / N, instances' means with intervals, and theory at the left end."""
     for colour, (alpha, rows) in zip(plotting.colours(len(found)), found.items(), strict=True):
-        inverse = 1 / np.asarray(sizes, float)
-        plotting.dots(axes, inverse, np.stack(rows, 1), color=colour, label=f"$\\alpha = {alpha:g}$")
+        for n, row in zip(sizes, rows, strict=True):
+            label = f"$\\alpha = {alpha:g}$" if n == sizes[0] else ""
+            plotting.dots(axes, [1 / n], row[:, None], color=colour, label=label)
         axes.plot(0, limits[alpha], "*", ms=11, color=colour, clip_on=False)
     axes.set(xlabel="$1 / N$", ylabel="overlap", xlim=(0, None))
     axes.legend(fontsize=8)
@@ -217,7 +218,8 @@ def contacts(
     left, right = axes
     for colour, (name, rows) in zip(plotting.colours(len(found)), found.items(), strict=True):
         for n, one in zip(sizes, rows, strict=True):
-            plotting.dots(left, [n], one.z[:, None], color=colour, label=name if n == sizes[0] else "")
+            label = name if n == sizes[0] else ""
+            plotting.dots(left, [n], one.z[one.finished][:, None], color=colour, label=label)
         for energy, z in zip(rows[-1].path_energy, rows[-1].path_z, strict=True):
             right.plot(energy, z, "-", lw=0.7, alpha=0.6, color=colour)
     for level in np.atleast_1d(np.asarray(levels, float)):

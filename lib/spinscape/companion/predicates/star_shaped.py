@@ -217,7 +217,21 @@ PREDICATES = {
     "jamming-outlook": jamming,
 }
 
-CASES: dict[str, Case] = {}
+CASES = {
+    claim: Case(
+        {},
+        {"steps": 3000, "chains": 3},
+        "large sizes, where chains of at least 3000 sweeps from twice three starts are needed",
+        "`spinscape build --profile mnist`, under 15 minutes on one core",
+    )
+    for claim in (
+        "negative-perceptron",
+        "interpolation-energy-2",
+        "interpolation-energy-3",
+        "star-shaped",
+        "disconnection-transitions",
+    )
+}
 
 _SAME, _OFF = (0.01, -0.03, 0.05), (0.3, 0.2, 0.4)
 _UP, _DOWN = (0.3, 0.2, 0.4), (-0.3, -0.4, -0.2)
