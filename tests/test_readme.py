@@ -24,7 +24,7 @@ def names() -> dict[str, Any]:
     """Run all examples one after the other, as a reader does."""
     found: dict[str, Any] = {"MyNetwork": my_network}
     examples = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
-    assert len(examples) == 6
+    assert len(examples) == 7
     for example in examples:
         exec(compile(example, "README.md", "exec"), found)
     return found

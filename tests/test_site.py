@@ -28,6 +28,7 @@ PAGES = [
     "rsb_clustering",
     "mode_connectivity",
     "flatness",
+    "star_shaped",
     "ledger",
     "status",
     "bibliography",
@@ -40,6 +41,7 @@ CHAPTERS = {
     "rsb_clustering",
     "mode_connectivity",
     "flatness",
+    "star_shaped",
 }
 OPTIONS = [
     "--no-sandbox",

@@ -245,3 +245,17 @@ def test_a_control_variate_takes_scatter_away_and_leaves_the_mean() -> None:
     both = statistics.controlled(np.stack([samples[0], 2 * samples[0]], 1), control[0])
     np.testing.assert_allclose(both[:, 1], 2 * both[:, 0])
     np.testing.assert_array_equal(statistics.controlled(samples[0], np.zeros(40)), samples[0])
+
+
+def test_limits_are_compared_with_theory() -> None:
+    rng = np.random.default_rng(5)
+    sizes, control = (50, 100, 200), rng.standard_normal((3, 60))
+    rows = [
+        2.0 * (1 + 3 / n) + c + 0.01 * rng.standard_normal(60) for n, c in zip(sizes, control, strict=True)
+    ]
+    plain = statistics.relative_limit(sizes, rows, 2.0)
+    sharp = statistics.relative_limit(sizes, rows, 2.0, controls=list(control))
+    assert plain.low < 0 < plain.high
+    assert sharp.low < 0 < sharp.high
+    assert sharp.high - sharp.low < 0.1 * (plain.high - plain.low)
+    assert statistics.relative_limit(sizes, rows, 2.2, controls=list(control)).high < 0

@@ -417,6 +417,39 @@ def extrapolate(
     )
 
 
+def relative_limit(
+    sizes: ArrayLike,
+    samples: Sequence[ArrayLike],
+    theory: float,
+    *,
+    controls: Sequence[ArrayLike] | None = None,
+    power: float = 1.0,
+    level: float = 0.9973,
+    seed: int = 0,
+) -> Estimate:
+    """Relative difference from theory of what samples tend to for infinite size.
+
+    Parameters
+    ----------
+    sizes, samples
+        As in `extrapolate`.
+    theory
+        Value at infinite size, not zero.
+    controls
+        For each size a control variate as in `controlled`.
+    power
+        Of the leading correction.
+    level
+        Nominal coverage; three standard errors either side unless given.
+    seed
+        Seed of the bootstrap.
+    """
+    rows = [np.asarray(row, float) for row in samples]
+    if controls is not None:
+        rows = [controlled(row, control) for row, control in zip(rows, controls, strict=True)]
+    return extrapolate(sizes, [row / theory - 1 for row in rows], powers=(power,), level=level, seed=seed)
+
+
 def controlled(samples: ArrayLike, control: ArrayLike) -> NDArray[np.float64]:
     """Take from every seed what goes along with a control variate whose mean is known to be zero.
 
