@@ -39,6 +39,13 @@ def test_probes_have_the_stated_shapes(names: dict[str, Any]) -> None:
     assert names["rise"].error.shape == names["rise"].error_error.shape == (2, 2)
 
 
+def test_solutions_of_the_perceptron_are_those_of_the_margin(names: dict[str, Any]) -> None:
+    typical = names["typical"]
+    assert typical.points.shape[:2] == (4, 4)
+    assert typical.least.min() >= -0.5
+    assert abs(typical.overlap.mean() - names["replica_symmetric_overlap"](1.0, -0.5)) < 0.1
+
+
 def test_the_tempered_glass_is_in_equilibrium(names: dict[str, Any]) -> None:
     gap, glass = names["gap"], names["glass"]
     assert glass.energy.shape == glass.q2.shape == (50, 10)

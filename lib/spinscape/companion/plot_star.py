@@ -195,12 +195,10 @@ def network_table(found: Mapping[tuple[str, int], Removal]) -> Markdown:
         solved = (one.error[0][:, [0, -1]] == 0).all(1)
         errors = one.error[one.of("both", "geodesic")][solved].max(1)
         row = [f"{name}, {m} units", f"{solved.sum()} of {len(solved)}"]
-        for values, form in (((errors == 0).astype(float), ".2f"), (100 * errors, ".2f")):
-            seen = statistics.mean(values) if len(values) > 1 else None
+        for values, most in (((errors == 0).astype(float), 1.0), (100 * errors, 100.0)):
+            seen = statistics.mean(values).clipped(0, most) if len(values) > 1 else None
             row.append(
-                f"{float(seen.value):{form}} [{float(seen.low):{form}}, {float(seen.high):{form}}]"
-                if seen
-                else "-"
+                f"{float(seen.value):.2f} [{float(seen.low):.2f}, {float(seen.high):.2f}]" if seen else "-"
             )
         test = 100 * one.test_error[0][:, 0][solved]
         rows.append([*row, f"{test.mean():.2f}" if len(test) else "-"])

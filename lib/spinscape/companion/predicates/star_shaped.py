@@ -21,8 +21,8 @@ interval holds zero and reaches at most `PRECISE` from its middle, and nothing i
   highest. Chains that start in the core and have not mixed see too much of it: where more than `FEW` have
   such a margin and R-hat is above `MIXED`, nothing is decided.
 - The core attracts gradient descent when the largest barrier to typical solutions falls along it, in rank
-  correlation with the step, to less than half of what it was, and further than along a random walk within
-  the solutions of as many steps.
+  correlation with the step, to less than half of what it was, and further than by a random walk within the
+  solutions, the chain that the starts are from.
 - Trained networks are star-shaped when, with both symmetries removed, flat solutions see at least `MOST` of
   the typical ones without a barrier, and more than typical ones see of one another, for each kind of flat
   solution and each width at which typical ones see less than `MOST` of one another.
