@@ -114,13 +114,11 @@ def _starts(
     """Return starts of both kinds, (I, 2 C, N), and the instances they are of."""
 
     def both(some: Patterns, first: int) -> Floats:
-        return np.concatenate(
-            [
-                interior_starts(some, kappa, chains=chains, seed=seed + first, kind=kind)
-                for kind in ("core", "random")
-            ],
-            1,
+        kinds = (
+            interior_starts(some, kappa, chains=chains, seed=seed, kind=kind, offset=first)
+            for kind in ("core", "random")
         )
+        return np.concatenate(list(kinds), 1)
 
     try:
         return both(drawn, 0), np.arange(drawn.instances)
