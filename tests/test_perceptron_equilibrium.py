@@ -20,7 +20,9 @@ NEAR_CAPACITY = (12, 3.0, -0.3)
 
 def direct(points: np.ndarray) -> float:
     """Return the mean overlap of states of different chains (C, K, N), pair by pair."""
-    pairs = [(points[a] @ points[b].T / points.shape[2]).mean() for a, b in combinations(range(len(points)), 2)]
+    pairs = [
+        (points[a] @ points[b].T / points.shape[2]).mean() for a, b in combinations(range(len(points)), 2)
+    ]
     return float(np.mean(pairs))
 
 
