@@ -10,6 +10,7 @@ import pytest
 
 from spinscape.glasses.perceptron import Patterns, interior_starts, patterns
 from spinscape.glasses.perceptron.equilibrium import Equilibrium, equilibrate
+from spinscape.glasses.perceptron.starts import KINDS
 
 SHORT = {"chains": 2, "steps": 40, "keep": 4}
 """Chains that are long enough to tell whose they are."""
@@ -86,8 +87,7 @@ def test_instances_without_a_start_are_left_out_and_told() -> None:
     for i in np.setdiff1d(np.arange(8), found.found):
         alone = Patterns(patterns(8, *NEAR_CAPACITY[:2]).xi[i : i + 1], 3.0)
         with pytest.raises(RuntimeError, match=f"of instance {i} reached"):
-            for kind in ("core", "random"):
-                interior_starts(alone, -0.3, chains=2, kind=kind, offset=int(i))
+            [interior_starts(alone, -0.3, chains=2, kind=kind, offset=int(i)) for kind in KINDS]
 
 
 def test_what_is_left_out_changes_no_other_instance() -> None:
