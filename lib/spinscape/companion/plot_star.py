@@ -69,7 +69,8 @@ def energies(
 def ternary(axes: Sequence[Axes], gamma: Floats, maps: Mapping[str, Floats]) -> None:
     """Draw energies over the triangle between three solutions, in percent, on one scale of colours."""
     x, y = gamma[:, 1] + gamma[:, 2] / 2, gamma[:, 2] * np.sqrt(3) / 2
-    high = max(float(values.max()) for values in maps.values())
+    # Where nothing is violated any scale will do.
+    high = max(float(values.max()) for values in maps.values()) or 1e-4
     for panel, (title, values) in zip(axes, maps.items(), strict=True):
         drawn = panel.tricontourf(
             Triangulation(x, y), 100 * values, np.linspace(0, 100 * high, 21), cmap="viridis"
@@ -81,16 +82,23 @@ def ternary(axes: Sequence[Axes], gamma: Floats, maps: Mapping[str, Floats]) -> 
 
 
 def sights(axes: Sequence[Axes], found: Mapping[int, Sight], threshold: float | None, kappa: float) -> None:
-    """Draw what robust solutions see by their margin (left), and pairs of typical ones by size (right)."""
+    """Draw what robust solutions see by their margin (left), and pairs of typical ones by size (right).
+
+    Margins that an instance has no solution of are left out; all instances of a size must share them.
+    """
+    if any((seen.margins != seen.margins[:1]).any() for seen in found.values()):
+        raise ValueError("instances of a size must have the same margins, not levels of their own")
     left, right = axes
     for colour, (n, seen) in zip(plotting.colours(len(found)), found.items(), strict=True):
         full = np.isfinite(seen.share).all(0)
-        plotting.band(left, seen.margins[0][full], seen.share[:, full], colour=colour, label=f"N = {n}")
+        if full.any():
+            plotting.band(left, seen.margins[0][full], seen.share[:, full], colour=colour, label=f"N = {n}")
         plotting.dots(right, [n], seen.typical[:, None], color=colour)
     if threshold is not None and np.isfinite(threshold):
         left.axvline(threshold, color="black", ls="--", lw=1, label="theory")
     left.set(xlabel="margin of the robust solution", ylabel="share without a barrier", ylim=(0, 1.03))
-    left.legend(fontsize=8)
+    if left.get_legend_handles_labels()[1]:
+        left.legend(fontsize=8)
     right.set(xlabel="N", ylabel="share without a barrier", xscale="log", ylim=(0, 1.03))
     right.set_xticks(list(found), [str(n) for n in found])
     right.minorticks_off()
@@ -180,9 +188,10 @@ def networks(axes: Axes, shares: Mapping[str, Mapping[tuple[str, int], Floats]])
     keys = list(dict.fromkeys(key for rows in shares.values() for key in rows))
     places = np.linspace(-0.12, 0.12, len(shares))
     for shift, colour, (way, rows) in zip(places, plotting.colours(len(shares)), shares.items(), strict=True):
-        for k, key in enumerate(keys):
+        for key in rows:
             free = np.asarray(rows[key], float)[:, None]
-            plotting.dots(axes, [k + shift], free, label=way if k == 0 else "", color=colour)
+            label = way if key == next(iter(rows)) else ""
+            plotting.dots(axes, [keys.index(key) + shift], free, label=label, color=colour)
     axes.set_xticks(range(len(keys)), [f"{name}\n{m} units" for name, m in keys])
     axes.set(ylabel="share without a barrier", ylim=(-0.03, 1.03))
     axes.legend(fontsize=8)
@@ -212,12 +221,15 @@ def network_table(found: Mapping[tuple[str, int], Removal]) -> Markdown:
 def contacts(
     axes: Sequence[Axes], sizes: Sequence[int], found: Mapping[str, Sequence[Jamming]], levels: ArrayLike
 ) -> None:
-    """Draw contacts per degree of freedom against the size (left), and along one compression (right)."""
+    """Draw contacts per degree of freedom against the size (left), and along compressions (right).
+
+    Compressions that have not finished are left out on the left; those of the last size are on the right.
+    """
     left, right = axes
     for colour, (name, rows) in zip(plotting.colours(len(found)), found.items(), strict=True):
-        for n, one in zip(sizes, rows, strict=True):
-            label = name if n == sizes[0] else ""
-            plotting.dots(left, [n], one.z[one.finished][:, None], color=colour, label=label)
+        ended = [(n, one.z[one.finished]) for n, one in zip(sizes, rows, strict=True) if one.finished.any()]
+        for k, (n, z) in enumerate(ended):
+            plotting.dots(left, [n], z[:, None], color=colour, label="" if k else name)
         for energy, z in zip(rows[-1].path_energy, rows[-1].path_z, strict=True):
             right.plot(energy, z, "-", lw=0.7, alpha=0.6, color=colour)
     for level in np.atleast_1d(np.asarray(levels, float)):

@@ -72,6 +72,11 @@ def _named(rows: Rows, prefix: str) -> dict[str, Measurement]:
     return {name.removeprefix(prefix): row for name, row in rows.items() if name.startswith(prefix)}
 
 
+def _all(parts: list[Part]) -> Part:
+    """Return as `every`, but None where nothing was measured."""
+    return every(parts) if parts else None
+
+
 def _agrees(row: Measurement) -> Part:
     """Whether a relative difference is zero within three standard errors; None where these are too wide."""
     if not row.measured:
@@ -97,10 +102,10 @@ def measure(rows: Rows, _: Parameters) -> Verdict:
         f"{show(rows['law_control'], '.2g')}."
     )
     starts = _named(rows, "starts_")
-    mixed = every([_agrees(row) for row in starts.values()]) or None
+    mixed = _all([_agrees(row) for row in starts.values()]) or None
     law = below(rows["law"], NEAR) if above(rows["law_control"], NEAR) else None
     parts = [_agrees(row) if mixed else None for row in differences.values()]
-    return combine([exactly(rows["violation"], 0.0, ROUNDING), every(parts), law if mixed else None], said)
+    return combine([exactly(rows["violation"], 0.0, ROUNDING), _all(parts), law if mixed else None], said)
 
 
 def energy_2(rows: Rows, _: Parameters) -> Verdict:
@@ -111,8 +116,8 @@ def energy_2(rows: Rows, _: Parameters) -> Verdict:
         f"Relative difference from theory, three standard errors: at the middle {_listed(middle)}; at a "
         f"quarter {_listed(quarter)}. Energy at the middle {_listed(height)}."
     )
-    parts = [every([_agrees(row) for row in found.values()]) for found in (middle, quarter)]
-    return combine([*parts, every([rises(row) for row in height.values()])], said)
+    parts = [_all([_agrees(row) for row in found.values()]) for found in (middle, quarter)]
+    return combine([*parts, _all([rises(row) for row in height.values()])], said)
 
 
 def energy_3(rows: Rows, _: Parameters) -> Verdict:
@@ -122,8 +127,8 @@ def energy_3(rows: Rows, _: Parameters) -> Verdict:
         f"Relative difference from theory at the centre, three standard errors: {_listed(centre)}; root mean "
         f"square over the triangle {_listed(spread)}."
     )
-    parts = [every([_agrees(row) for row in centre.values()])]
-    return combine([*parts, every([below(row, PRECISE) for row in spread.values()])], said)
+    parts = [_all([_agrees(row) for row in centre.values()])]
+    return combine([*parts, _all([below(row, PRECISE) for row in spread.values()])], said)
 
 
 def star(rows: Rows, _: Parameters) -> Verdict:

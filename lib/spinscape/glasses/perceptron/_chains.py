@@ -20,7 +20,7 @@ BLOCK = {"great-circle": 128, "pairs": 16}
 
 def advance(
     patterns: Patterns, margins: Floats, w: Floats, points: Floats, stride: int, burn: int, moves: str,
-    seed: int, part: int = 0,
+    seed: int, part: int = 0, offset: int = 0,
 ) -> Floats:  # fmt: skip
     """Advance every chain by ``burn + stride * K`` steps and keep K states.
 
@@ -37,6 +37,8 @@ def advance(
         Room for the kept states, (I, C, K, N); K may be 0 with a stride of 1.
     part
         Number of the run, where one seed serves several.
+    offset
+        Number of the first instance, where `patterns` are some of several.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def advance(
             rows = patterns.xi[i] / math.sqrt(n)
             columns = np.ascontiguousarray(rows.T)
             for c in range(chains):
-                keys = generator(seed, STEPS, n, i, c, part).integers(2**64, size=2, dtype=np.uint64)
+                keys = generator(seed, STEPS, n, offset + i, c, part).integers(2**64, size=2, dtype=np.uint64)
                 directions, rng = (np.array([key, 0], np.uint64) for key in keys)
                 x, h, order = w[i, c], np.empty(patterns.count), np.arange(n)
                 kept, sums = points[i, c], tally[i, c]

@@ -37,7 +37,7 @@ class Equilibrium:
         The same among the first C chains and among the others, shape (I,); NaN with one chain each.
     r_hat
         Largest rank-normalised split R-hat over the quantities of `convergence.QUANTITIES`, between all
-        chains of an instance, shape (I,).
+        chains of an instance, shape (I,); quantities that never change are left out.
     effective
         Smallest effective sample size over the same quantities, shape (I,).
     """
@@ -77,7 +77,7 @@ def equilibrate(
     chains
         Chains C from each of the two kinds of starts of `interior_starts`.
     steps, keep, moves
-        See `sample_solutions`; a quarter as many steps are made before.
+        See `sample_solutions`; a quarter as many steps are made before, and at least four states are kept.
     drop
         Whether to leave out instances for which a start has no margin above `kappa`, as some have near the
         capacity; else they are an error.
@@ -91,7 +91,7 @@ def equilibrate(
     RuntimeError
         If a start has no margin above `kappa`; with `drop`, if that leaves fewer than two instances.
     """
-    chains = whole(chains, "chains", 1)
+    chains, keep = whole(chains, "chains", 1), whole(keep, "keep", 4)
     drawn = patterns(instances, n, alpha, seed)
     starts, found = _starts(drawn, kappa, chains, seed, drop)
     drawn = Patterns(drawn.xi[found], drawn.alpha)
@@ -103,8 +103,8 @@ def equilibrate(
     halves = (run.points[:, :chains], run.points[:, chains:])
     core, other = (chain_overlaps(w) if chains > 1 else np.full(len(found), np.nan) for w in halves)
     return Equilibrium(
-        drawn, found, run.points, run.least, chain_overlaps(run.points), core, other, seen.r_hat.max(1),
-        seen.effective.min(1),
+        drawn, found, run.points, run.least, chain_overlaps(run.points), core, other,
+        np.fmax.reduce(seen.r_hat, 1), np.fmin.reduce(seen.effective, 1),
     )  # fmt: skip
 
 
@@ -114,13 +114,11 @@ def _starts(
     """Return starts of both kinds, (I, 2 C, N), and the instances they are of."""
 
     def both(some: Patterns, first: int) -> Floats:
-        return np.concatenate(
-            [
-                interior_starts(some, kappa, chains=chains, seed=seed + first, kind=kind)
-                for kind in ("core", "random")
-            ],
-            1,
+        kinds = (
+            interior_starts(some, kappa, chains=chains, seed=seed, kind=kind, offset=first)
+            for kind in ("core", "random")
         )
+        return np.concatenate(list(kinds), 1)
 
     try:
         return both(drawn, 0), np.arange(drawn.instances)

@@ -229,6 +229,14 @@ def check_points(patterns: Patterns, points: Floats, name: str) -> Floats:
     return found
 
 
+def check_several(patterns: Patterns, typical: ArrayLike) -> Floats:
+    """Return typical solutions (I, C, N) as floats; ValueError also if there is one only: it has no pair."""
+    points = check_points(patterns, np.asarray(typical, float), "typical")
+    if points.shape[1] < 2:
+        raise ValueError("typical needs two solutions of each instance at least, of different chains")
+    return points
+
+
 def _cosines(overlap: ArrayLike) -> Floats:
     """Return the overlaps, at most 1; ValueError for antipodes and for numbers that are no cosine."""
     cosine = np.asarray(overlap, float)

@@ -15,10 +15,13 @@ from spinscape.glasses.perceptron.algorithms import (
     perceptron_rule,
     replicated,
 )
-from spinscape.glasses.perceptron.geodesics import check_points, connections
+from spinscape.glasses.perceptron.geodesics import check_several, connections
 from spinscape.glasses.perceptron.patterns import Patterns
 
 Floats = NDArray[np.float64]
+
+BATCH = 10
+"""Patterns per step of gradient descent, where there are as many."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,21 @@ def landing(
 
     Raises
     ------
+    ValueError
+        If there is only one typical solution, or a shape or number is wrong.
     RuntimeError
         If an algorithm finds no solution at all within its passes.
     """
-    points = check_points(drawn, np.asarray(typical, float), "typical")
+    points = check_several(drawn, typical)
     same: dict[str, Any] = {"starts": starts, "seed": seed}
+    steps = same | {"batch": min(BATCH, drawn.count)}
     runs = {
         "perceptron rule": perceptron_rule(drawn, kappa, passes=5 * passes, **same),
-        "SGD, hinge": gradient_descent(drawn, kappa, loss="hinge", passes=5 * passes, **same),
+        "SGD, hinge": gradient_descent(drawn, kappa, loss="hinge", passes=5 * passes, **steps),
         "SGD, cross-entropy": gradient_descent(
-            drawn, kappa, loss="cross-entropy", passes=passes, stop=False, **same
+            drawn, kappa, loss="cross-entropy", passes=passes, stop=False, **steps
         ),
-        "rSGD, cross-entropy": replicated(drawn, kappa, passes=passes, **same),
+        "rSGD, cross-entropy": replicated(drawn, kappa, passes=passes, **steps),
         "largest margin": maximise_margin(drawn, kappa=kappa, **same),
     }
     rows = [_row(drawn, run, points, kappa) for run in runs.values()]

@@ -10,13 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from spinscape.glasses._arguments import whole
 from spinscape.glasses.perceptron._chains import advance
 from spinscape.glasses.perceptron.algorithms import maximise_margin
-from spinscape.glasses.perceptron.geodesics import check_points, connections
+from spinscape.glasses.perceptron.geodesics import check_several, connections
 from spinscape.glasses.perceptron.patterns import Patterns
 
 Floats = NDArray[np.float64]
 
 BURN = 4
 """Sweeps per step that are kept between the largest margin and the first robust solution."""
+
+FIRST_PART = 2
+"""Runs 0 and 1 of a seed are those of typical solutions and of their starts."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def sight(
     drawn
         Patterns of I instances.
     typical
-        Typical solutions, one for each independent chain, shape (I, C, N).
+        Typical solutions, one for each of two independent chains at least, shape (I, C, N).
     kappa
         The margin of typical solutions, below which a pattern counts as violated.
     margins
@@ -107,19 +110,20 @@ def sight(
     Raises
     ------
     ValueError
-        If not exactly one of `margins` and `levels` is given, or they do not increase.
+        If not exactly one of `margins` and `levels` is given, they do not increase, or there is only one
+        typical solution.
     RuntimeError
         If no instance has a solution of margin kappa within the budget of `maximise_margin`.
     """
-    points = check_points(drawn, np.asarray(typical, float), "typical")
+    points = check_several(drawn, typical)
     robust, stride = whole(robust, "robust", 1), whole(stride, "stride", 1)
     if (margins is None) == (levels is None):
         raise ValueError("sight needs margins or levels, one of them")
+    asked = np.atleast_1d(np.asarray(levels if margins is None else margins, float))
+    if asked.ndim != 1 or not (np.isfinite(asked).all() and (np.diff(asked) > 0).all()):
+        raise ValueError("margins or levels must be finite and increase")
     run = maximise_margin(drawn, kappa=kappa, seed=seed)
     best = run.margin[:, 0]
-    asked = np.atleast_1d(np.asarray(levels if margins is None else margins, float))
-    if asked.ndim != 1 or not (np.diff(asked) > 0).all():
-        raise ValueError("margins or levels must increase")
     at = np.tile(asked, (len(best), 1))
     if margins is None:
         at = kappa + asked * (best - kappa)[:, None]
@@ -130,7 +134,7 @@ def sight(
         if inside.size:
             some = Patterns(drawn.xi[inside], drawn.alpha)
             w, kept = run.points[inside].copy(), np.empty((len(inside), 1, robust, drawn.n))
-            advance(some, at[inside, k, None], w, kept, stride, BURN * stride, "pairs", seed, 1 + k)
+            advance(some, at[inside, k, None], w, kept, stride, BURN * stride, "pairs", seed, FIRST_PART + k)
             seen = connections(some, kept[:, 0], points[inside], kappa)
             share[inside, k], height[inside, k] = seen.free.mean((1, 2)), seen.height.mean((1, 2))
             overlap[inside, k] = seen.overlap.mean((1, 2))

@@ -49,6 +49,7 @@ def interior_starts(
     seed: int = 0,
     kind: str = "core",
     budget: int = 400,
+    offset: int = 0,
 ) -> Floats:
     """Return solutions whose margin is above kappa, (I, C, N).
 
@@ -62,6 +63,8 @@ def interior_starts(
         different for every chain; then come ``4 N`` moves on great circles at that margin.
     budget
         Steps of a climb.
+    offset
+        Number of the first instance, where `patterns` are some of several.
 
     Raises
     ------
@@ -80,15 +83,15 @@ def interior_starts(
     share = np.empty((patterns.instances, rounded))
     for i in range(patterns.instances):
         for c in range(rounded):
-            draws = generator(seed, STARTS, KINDS.index(kind), patterns.n, i, c)
+            draws = generator(seed, STARTS, KINDS.index(kind), patterns.n, offset + i, c)
             w[i, c] = draws.standard_normal(patterns.n)
             share[i, c] = draws.uniform(*LEVELS)
     found, margin = climb(patterns, w, budget)
     if (margin[:, :chains] <= kappa).any():
         i, c = divmod(int(margin[:, :chains].argmin()), chains)
         raise RuntimeError(
-            f"no start above kappa = {kappa:g}: the climb of chain {c} of instance {i} reached margin "
-            f"{margin[i, c]:.6g} within its budget of {budget} steps (alpha = {patterns.alpha:g}, "
+            f"no start above kappa = {kappa:g}: the climb of chain {c} of instance {offset + i} reached "
+            f"margin {margin[i, c]:.6g} within its budget of {budget} steps (alpha = {patterns.alpha:g}, "
             f"N = {patterns.n}; the best of all climbs reached {margin[:, :chains].max():.6g})"
         )
     if kind == "core":
@@ -97,7 +100,7 @@ def interior_starts(
     found, _ = climb(patterns, w, budget, level)
     found, level = np.ascontiguousarray(found[:, :chains]), level[:, :chains]
     nothing = np.empty((*found.shape[:2], 0, patterns.n))
-    advance(patterns, level, found, nothing, 1, FORGET * patterns.n, "great-circle", seed, part=1)
+    advance(patterns, level, found, nothing, 1, FORGET * patterns.n, "great-circle", seed, 1, offset)
     return found
 
 
