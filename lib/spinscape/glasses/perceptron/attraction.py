@@ -85,7 +85,7 @@ def barriers_along(
     loss, margin, sharpness
         See `Loss`; the margin of the loss is `kappa_energy` unless given.
     batch, rate
-        Patterns per step (None: all) and step size.
+        Patterns per step, at most all (None: all), and step size.
     steps
         Passes over the patterns.
     every
@@ -104,6 +104,7 @@ def barriers_along(
     times = np.arange(0, steps + 1, every)
     points, n = first.copy(), first.shape[2]
     which = np.arange(len(first))
+    batch = batch if batch is None else min(batch, patterns.count)
     descent = Descent(patterns, what, rate=rate, batch=batch, seed=seed)
     seen: list[tuple[Floats, ...]] = []
     for t in track(range(times[-1] + 1), "barriers along descent"):
