@@ -245,8 +245,9 @@ def test_network_table_counts_pairs_of_solutions() -> None:
         ("average", 32): removed([0.1], [0.1]),
     }
     lines = plot_star.network_table(found).data.splitlines()[2:]
-    value, low, high = interval(np.array([1.0, 0, 0]))
-    rise = interval(np.array([0, 2.0, 4.0]))
+    # Ends of intervals are kept in the range that shares and errors can have.
+    value, low, high = np.clip(interval(np.array([1.0, 0, 0])), 0, 1)
+    rise = np.clip(interval(np.array([0, 2.0, 4.0])), 0, 100)
     assert lines[0] == (
         f"| rSGD, 16 units | 3 of 4 | {value:.2f} [{low:.2f}, {high:.2f}] | "
         f"{rise[0]:.2f} [{rise[1]:.2f}, {rise[2]:.2f}] | {np.mean([10, 20, 40]):.2f} |"
@@ -283,3 +284,13 @@ def test_contacts_are_those_of_finished_compressions() -> None:
     np.testing.assert_array_equal(right.lines[0].get_ydata(), [0.1, 0.5, np.nan])
     np.testing.assert_array_equal(right.lines[1].get_xdata(), [1.0, 0.1, 0.01])
     assert right.xaxis_inverted()
+
+
+def test_phases_draw_lines_and_entropies() -> None:
+    _, axes = plotting.panels(2)
+    x = np.linspace(-1, -0.1, 4)
+    plot_star.phases(
+        axes[0], x, {"a": 1 + x**2, "b": 2 + x**2}, np.arange(1.0, 4.0), {"c": -np.arange(1.0, 4.0)}
+    )
+    np.testing.assert_allclose(axes[0, 0].lines[1].get_ydata(), 2 + x**2)
+    assert [line.get_label() for line in axes[0, 1].lines] == ["c"]

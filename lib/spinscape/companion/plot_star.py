@@ -25,6 +25,29 @@ from spinscape.landscape.paths.removal import Removal
 Floats = NDArray[np.float64]
 
 
+def phases(
+    axes: Sequence[Axes],
+    kappa: Floats,
+    lines: Mapping[str, Floats],
+    alpha: Floats,
+    entropies: Mapping[str, Floats],
+) -> None:
+    """Draw lines of theory in the plane of margin and density (left) and entropies by density (right)."""
+    left, right = axes
+    styles = ("-", "--", ":")
+    for colour, style, (name, values) in zip(
+        plotting.colours(len(lines)), styles, lines.items(), strict=False
+    ):
+        left.plot(kappa, values, style, color=colour, label=name)
+    left.set(xlabel="margin $\\kappa$", ylabel="$\\alpha$", yscale="log")
+    plotting.sparse_log_ticks(left)
+    left.legend(fontsize=8)
+    for colour, (name, values) in zip(plotting.colours(len(entropies)), entropies.items(), strict=True):
+        right.plot(alpha, values, color=colour, label=name)
+    right.set(xlabel="$\\alpha$", ylabel="entropy per weight")
+    right.legend(fontsize=8)
+
+
 def laws(axes: Sequence[Axes], found: Mapping[float, Stabilities], kappa: float) -> None:
     """Draw sampled laws of stabilities and those of theory, one panel for each density of constraints."""
     for panel, (alpha, seen) in zip(axes, found.items(), strict=True):
