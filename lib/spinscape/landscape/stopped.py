@@ -20,7 +20,7 @@ from spinscape.networks.training import train
 Floats = NDArray[np.float64]
 
 BEYOND = 0.25
-"""How far outside of the two stops a level may lie, in units of their distance in the logarithm of the loss."""
+"""How far outside of the two stops a level may lie, in units of their distance in log loss."""
 
 
 @dataclass(frozen=True)

@@ -305,8 +305,8 @@ def same_loss(rows: Rows, _: Parameters) -> Verdict:
         f"ended at {show(rows['trained_loss_ratio'])} times SGD's loss, with {show(rows['adv_over_sgd'])} "
         f"times its test error. SGD at the loss of replicated SGD has {show(rows['sgd_over_rsgd'])} times "
         f"its test error ({show(rows['bracketed_rsgd'])} of its networks bracket that loss), at that of "
-        f"entropy-SGD {show(rows['sgd_over_esgd'])} ({show(rows['bracketed_esgd'])}); rank correlation of test error and "
-        f"local energy {show(rows['follows'])} over SGD and adversarial starts, "
+        f"entropy-SGD {show(rows['sgd_over_esgd'])} ({show(rows['bracketed_esgd'])}); rank correlation of "
+        f"test error and local energy {show(rows['follows'])} over SGD and adversarial starts, "
         f"{show(rows['follows_all'])} over all, within kinds {show(rows['follows_within'])}."
     )
     learnt = above(rows["labels"], LEARNT)
