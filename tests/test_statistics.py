@@ -259,3 +259,16 @@ def test_limits_are_compared_with_theory() -> None:
     assert sharp.low < 0 < sharp.high
     assert sharp.high - sharp.low < 0.1 * (plain.high - plain.low)
     assert statistics.relative_limit(sizes, rows, 2.2, controls=list(control)).high < 0
+
+
+def test_shares_at_the_end_of_their_range_have_intervals() -> None:
+    none, some = statistics.proportion([False] * 10), statistics.proportion([True] * 3 + [False] * 7)
+    assert (float(none.value), float(none.low)) == (0.0, 0.0)
+    assert float(none.high) == pytest.approx(0.2775, abs=1e-4)
+    assert some.interval == pytest.approx((0.10779, 0.60322), abs=1e-4)  # Wilson's, from tables
+    nothing = statistics.difference_of_proportions([False] * 10, [False] * 10)
+    assert nothing.low < 0 < nothing.high
+    assert statistics.difference_of_proportions([True] * 40, [False] * 40).low > 0.8
+    assert statistics.mean_share([1.0, 1.0, 1.0]).low < 0.5
+    assert statistics.mean_share([1.0, 0.5, 1.0]).high == 1.0
+    assert np.isnan(statistics.proportion([]).value)

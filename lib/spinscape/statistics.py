@@ -417,6 +417,40 @@ def extrapolate(
     )
 
 
+def proportion(hits: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Share of hits among independent trials with Wilson's interval, no point where all are alike."""
+    flags = np.asarray(hits, float).ravel()
+    n = max(len(flags), 1)
+    share = float(flags.mean()) if len(flags) else float("nan")
+    z2 = stats.norm.ppf((1 + level) / 2) ** 2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    low, high = max(middle - reach, 0.0), min(middle + reach, 1.0)
+    ends = (low if share > 0 else 0.0, high if share < 1 else 1.0) if len(flags) else (share, share)
+    return Estimate(np.array(share), np.array(ends[0]), np.array(ends[1]), np.array(len(flags)), level)
+
+
+def difference_of_proportions(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Difference of two shares of hits with the interval of Newcombe (1998), from Wilson's of both."""
+    a, b = proportion(first, level=level), proportion(second, level=level)
+    value = a.value - b.value
+    low = value - np.sqrt((a.value - a.low) ** 2 + (b.high - b.value) ** 2)
+    high = value + np.sqrt((a.high - a.value) ** 2 + (b.value - b.low) ** 2)
+    return Estimate(value, low, high, np.minimum(a.n, b.n), level)
+
+
+def mean_share(samples: ArrayLike, *, level: float = 0.95, seed: int = 0) -> Estimate:
+    """Mean of shares over independent seeds; where all are 0 or all are 1, the interval of `proportion`.
+
+    Seeds that are all alike at an end of the range say how rare others are, not that there are none.
+    """
+    x = np.asarray(samples, float)
+    x = x[np.isfinite(x)]
+    if len(x) and (np.all(x == 0) or np.all(x == 1)):
+        return proportion(x, level=level)
+    return mean(x, level=level, seed=seed).clipped(0, 1)
+
+
 def relative_limit(
     sizes: ArrayLike,
     samples: Sequence[ArrayLike],

@@ -66,6 +66,45 @@ def at_most(limit: int, what: str, **values: int) -> None:
             raise ParameterError(f"{name} must be at most the {limit} {what}, not {value}")
 
 
+def as_many(**lists: Sequence[Any]) -> None:
+    """Refuse lists of different lengths that go with each other.
+
+    Raises
+    ------
+    ParameterError
+        It names the lists and their lengths.
+    """
+    if len({len(values) for values in lists.values()}) > 1:
+        said = " and ".join(f"{name} ({len(values)})" for name, values in lists.items())
+        raise ParameterError(f"{said} must be as long as each other")
+
+
+def one_of(name: str, values: Sequence[Any], **parameters: Any) -> None:
+    """Refuse parameters that are none of the values of a list, the parameter `name`.
+
+    Raises
+    ------
+    ParameterError
+        It names the parameter and the list.
+    """
+    for parameter, value in parameters.items():
+        if value not in values:
+            raise ParameterError(f"{parameter} = {value} must be one of {name}: {list(values)}")
+
+
+def above(least: float, **parameters: float) -> None:
+    """Refuse parameters that are not above a value.
+
+    Raises
+    ------
+    ParameterError
+        It names the parameter and the value.
+    """
+    for parameter, value in parameters.items():
+        if not value > least:
+            raise ParameterError(f"{parameter} must be above {least}, not {value}")
+
+
 def _check(history: Sequence[str], names: dict[str, Any]) -> None:
     """Check and set parameters among `names`, given the sources of all cells run so far."""
     last = _parameters_cell(history)

@@ -24,6 +24,9 @@ from spinscape.landscape.paths.removal import Removal
 
 Floats = NDArray[np.float64]
 
+SEEN = 0.9
+"""Share of solutions that has to be seen without a barrier for a margin to count as large enough."""
+
 
 def phases(
     axes: Sequence[Axes],
@@ -48,14 +51,16 @@ def phases(
     right.legend(fontsize=8)
 
 
-def laws(axes: Sequence[Axes], found: Mapping[float, Stabilities], kappa: float) -> None:
+def laws(axes: Sequence[Axes], found: Mapping[float, Stabilities], kappa: Mapping[float, float]) -> None:
     """Draw sampled laws of stabilities and those of theory, one panel for each density of constraints."""
     for panel, (alpha, seen) in zip(axes, found.items(), strict=True):
         middle = (seen.edges[1:] + seen.edges[:-1]) / 2
         plotting.band(panel, middle, seen.density, label="sampled")
-        h = np.linspace(kappa, seen.edges[-1], 400)
-        panel.plot(h, stability_density(h, alpha, kappa), "k--", lw=1, label="theory")
-        panel.set(xlabel="stability $h$", ylabel="density", title=f"$\\alpha = {alpha:g}$")
+        h = np.linspace(kappa[alpha], seen.edges[-1], 400)
+        panel.plot(h, stability_density(h, alpha, kappa[alpha]), "k--", lw=1, label="theory")
+        title = f"$\\alpha = {alpha:g}$, $\\kappa = {kappa[alpha]:g}$"
+        panel.set(xlabel="stability $h$", ylabel="density")
+        panel.set_title(title, fontsize=9)
         panel.set_ylim(0, None)
     axes[0].legend(fontsize=8)
 
@@ -135,8 +140,9 @@ def core(
     line: Floats,
     stable: NDArray[np.bool_],
     limit: Floats,
+    convex: Floats,
 ) -> None:
-    """Draw the smallest margin that sees half of the typical solutions, and who has one, by density.
+    """Draw the smallest margins that see `SEEN` of the typical solutions or of one another, by density.
 
     Parameters
     ----------
@@ -146,22 +152,25 @@ def core(
         Densities of the theory.
     found
         By density, what was sampled.
-    line, limit
-        Star threshold and largest margin of theory at `alphas`.
+    line, limit, convex
+        Star threshold, largest margin and convex threshold of theory at `alphas`.
     stable
         Where replica symmetry is stable.
     """
     left, right = axes
     for alpha, seen in found.items():
-        smallest = seen.smallest()
+        smallest, mutual = seen.smallest(SEEN), seen.smallest(SEEN, mutual=True)
         left.plot(np.full(len(smallest), alpha), smallest, "o", ms=4, alpha=0.6, color="C0")
+        left.plot(np.full(len(mutual), alpha), mutual, "^", ms=4, alpha=0.6, color="C2")
         left.plot(np.full(len(seen.best), alpha), seen.best, "x", ms=4, alpha=0.6, color="C3")
     for part, style in ((stable, "-"), (~stable, ":")):
         left.plot(alphas, np.where(part, line, np.nan), style, color="C0", lw=1.2)
     left.plot(alphas, limit, ":", color="C3", lw=1.2)
-    left.plot([], [], "o", color="C0", label="sees half, sampled")
+    left.plot(alphas, np.where(stable, convex, np.nan), "-", color="C2", lw=1.2)
+    left.plot([], [], "o", color="C0", label="sees typical ones")
+    left.plot([], [], "^", color="C2", label="see each other")
     left.plot([], [], "x", color="C3", label="largest, found")
-    left.plot([], [], "-", color="C0", label="sees all, theory")
+    left.plot([], [], "-", color="grey", label="theory")
     left.plot([], [], ":", color="grey", label="theory, unstable")
     left.set(xlabel="$\\alpha$", ylabel="margin")
     left.legend(fontsize=7)
@@ -220,8 +229,13 @@ def networks(axes: Axes, shares: Mapping[str, Mapping[tuple[str, int], Floats]])
     axes.legend(fontsize=8)
 
 
-def network_table(found: Mapping[tuple[str, int], Removal]) -> Markdown:
-    """Return, by kind and width, pairs with two solved ends, and shares and errors on their geodesics."""
+def network_table(
+    found: Mapping[tuple[str, int], Removal], energies: Mapping[tuple[str, int], Floats]
+) -> Markdown:
+    """Return, by kind and width, pairs with two solved ends, shares and errors on their geodesics.
+
+    `energies` are local energies of the training loss of the networks at the first ends, (R,) each.
+    """
     rows = []
     for (name, m), one in found.items():
         solved = (one.error[0][:, [0, -1]] == 0).all(1)
@@ -233,10 +247,10 @@ def network_table(found: Mapping[tuple[str, int], Removal]) -> Markdown:
                 f"{float(seen.value):.2f} [{float(seen.low):.2f}, {float(seen.high):.2f}]" if seen else "-"
             )
         test = 100 * one.test_error[0][:, 0][solved]
-        rows.append([*row, f"{test.mean():.2f}" if len(test) else "-"])
+        rows.append([*row, f"{test.mean():.2f}" if len(test) else "-", f"{np.mean(energies[name, m]):.3f}"])
     heads = [
         "network", "pairs with two solutions", "share without a barrier", "largest training error (%)",
-        "its test error (%)",
+        "its test error (%)", "its local energy (nats)",
     ]  # fmt: skip
     return tables.markdown(heads, rows)
 

@@ -24,7 +24,8 @@ class Equilibrium:
     Attributes
     ----------
     drawn
-        The patterns; with `drop` of those instances that a start was found for.
+        The patterns; with `drop` of those instances that starts were found for,
+        which may be none.
     found
         Numbers of these instances among those asked for, shape (I,).
     points
@@ -89,12 +90,16 @@ def equilibrate(
     ValueError
         If an argument is out of range.
     RuntimeError
-        If a start has no margin above `kappa`; with `drop`, if that leaves fewer than two instances.
+        If a start has no margin above `kappa`, unless `drop` is set.
     """
     chains, keep = whole(chains, "chains", 1), whole(keep, "keep", 4)
     drawn = patterns(instances, n, alpha, seed)
     starts, found = _starts(drawn, kappa, chains, seed, drop)
     drawn = Patterns(drawn.xi[found], drawn.alpha)
+    if not len(found):
+        none = np.empty(0)
+        points = np.empty((0, 2 * chains, keep, drawn.n))
+        return Equilibrium(drawn, found, points, points[..., 0, 0], none, none, none, none, none)
     run = sample_solutions(
         drawn, kappa, chains=2 * chains, steps=steps, keep=keep, moves=moves, seed=seed,
         start=starts,
@@ -132,9 +137,5 @@ def _starts(
         except RuntimeError:
             continue
         found.append(i)
-    if len(found) < 2:
-        raise RuntimeError(
-            f"only {len(found)} of {drawn.instances} instances with alpha = {drawn.alpha:g}, N = {drawn.n} "
-            f"have solutions of margin {kappa:g} that a climb finds"
-        )
-    return np.concatenate(rows), np.array(found)
+    starts = np.concatenate(rows) if rows else np.empty((0, 2 * chains, drawn.n))
+    return starts, np.array(found, int)

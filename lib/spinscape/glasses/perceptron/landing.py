@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,7 @@ def landing(
 
     The perceptron rule and descent of the hinge loss stop at the first solution; descent of the
     cross-entropy, alone and with three coupled copies, makes all `passes`; the last raises the margin.
+    An algorithm that finds no solution at all has solved none.
 
     Parameters
     ----------
@@ -73,28 +75,30 @@ def landing(
     ------
     ValueError
         If there is only one typical solution, or a shape or number is wrong.
-    RuntimeError
-        If an algorithm finds no solution at all within its passes.
     """
     points = check_several(drawn, typical)
     same: dict[str, Any] = {"starts": starts, "seed": seed}
     steps = same | {"batch": min(BATCH, drawn.count)}
-    runs = {
-        "perceptron rule": perceptron_rule(drawn, kappa, passes=5 * passes, **same),
-        "SGD, hinge": gradient_descent(drawn, kappa, loss="hinge", passes=5 * passes, **steps),
-        "SGD, cross-entropy": gradient_descent(
+    runs: dict[str, Callable[[], Run]] = {
+        "perceptron rule": lambda: perceptron_rule(drawn, kappa, passes=5 * passes, **same),
+        "SGD, hinge": lambda: gradient_descent(drawn, kappa, loss="hinge", passes=5 * passes, **steps),
+        "SGD, cross-entropy": lambda: gradient_descent(
             drawn, kappa, loss="cross-entropy", passes=passes, stop=False, **steps
         ),
-        "rSGD, cross-entropy": replicated(drawn, kappa, passes=passes, **steps),
-        "largest margin": maximise_margin(drawn, kappa=kappa, **same),
+        "rSGD, cross-entropy": lambda: replicated(drawn, kappa, passes=passes, **steps),
+        "largest margin": lambda: maximise_margin(drawn, kappa=kappa, **same),
     }
     rows = [_row(drawn, run, points, kappa) for run in runs.values()]
     rows.append(_pairs(drawn, points, kappa))
     return Landing((*runs, "typical"), *(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _row(drawn: Patterns, run: Run, points: Floats, kappa: float) -> list[Floats]:
-    """Return means over the solved starts of every instance, each (I,)."""
+def _row(drawn: Patterns, work: Callable[[], Run], points: Floats, kappa: float) -> list[Floats]:
+    """Return means over the solved starts of every instance, each (I,); NaN where nothing is solved."""
+    try:
+        run = work()
+    except RuntimeError:
+        return [np.zeros(len(points)), *(np.full(len(points), np.nan) for _ in range(4))]
     seen = connections(drawn, run.points, points, kappa)
     count = run.solved.sum(1)
     measured = (run.margin, seen.free.mean(2), seen.height.mean(2), seen.overlap.mean(2))

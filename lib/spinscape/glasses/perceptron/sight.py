@@ -36,6 +36,8 @@ class Sight:
         Mean largest share of patterns below the margin on a geodesic, shape (I, L).
     overlap
         Mean overlap of robust with typical solutions, shape (I, L).
+    mutual
+        Share of geodesics without a barrier between robust solutions of two chains, shape (I, L).
     best
         Largest margin found, shape (I,), and what is seen from there: `best_share`, `best_height`, (I,).
     typical
@@ -46,19 +48,22 @@ class Sight:
     share: Floats
     height: Floats
     overlap: Floats
+    mutual: Floats
     best: Floats
     best_share: Floats
     best_height: Floats
     typical: Floats
 
-    def smallest(self, share: float = 0.5) -> Floats:
+    def smallest(self, share: float = 0.5, *, mutual: bool = False) -> Floats:
         """Return the smallest margin that sees at least `share`, (I,), by interpolation; NaN where none does.
 
-        The best solution counts as the last margin.
+        The best solution counts as the last margin, and sees itself.
+        With `mutual`, the margin whose solutions see that share of one another.
         """
+        table = self.mutual if mutual else self.share
         found = np.full(len(self.best), np.nan)
         for i in range(len(found)):
-            known = np.isfinite(self.share[i])
+            known = np.isfinite(table[i])
             at = np.append(self.margins[i, known], self.best[i])
             seen = np.append(self.share[i, known], self.best_share[i])
             above = np.flatnonzero(seen >= share)
@@ -80,7 +85,7 @@ def sight(
     margins: ArrayLike | None = None,
     levels: ArrayLike | None = None,
     robust: int = 8,
-    stride: int = 20,
+    stride: int = 100,
     seed: int = 0,
 ) -> Sight:
     """Sample robust solutions and follow the geodesics to typical ones.
@@ -101,7 +106,7 @@ def sight(
     levels
         Instead of `margins`: shares of the way from `kappa` to the largest margin of each instance, (L,).
     robust
-        Robust solutions of each instance and margin.
+        Robust solutions of each instance and margin, in two chains; rounded up to an even number.
     stride
         Sweeps between two of them; `BURN` times as many before the first.
     seed
@@ -128,20 +133,23 @@ def sight(
     if margins is None:
         at = kappa + asked * (best - kappa)[:, None]
     shape = at.shape
-    share, height, overlap = (np.full(shape, np.nan) for _ in range(3))
+    share, height, overlap, mutual = (np.full(shape, np.nan) for _ in range(4))
     for k in range(shape[1]):
         inside = np.flatnonzero(at[:, k] < best)
         if inside.size:
             some = Patterns(drawn.xi[inside], drawn.alpha)
-            w, kept = run.points[inside].copy(), np.empty((len(inside), 1, robust, drawn.n))
-            advance(some, at[inside, k, None], w, kept, stride, BURN * stride, "pairs", seed, FIRST_PART + k)
-            seen = connections(some, kept[:, 0], points[inside], kappa)
+            w = np.repeat(run.points[inside], 2, 1)
+            kept = np.empty((len(inside), 2, -(-robust // 2), drawn.n))
+            chains = np.repeat(at[inside, k, None], 2, 1)
+            advance(some, chains, w, kept, stride, BURN * stride, "pairs", seed, FIRST_PART + k)
+            seen = connections(some, kept.reshape(len(inside), -1, drawn.n), points[inside], kappa)
             share[inside, k], height[inside, k] = seen.free.mean((1, 2)), seen.height.mean((1, 2))
             overlap[inside, k] = seen.overlap.mean((1, 2))
+            mutual[inside, k] = connections(some, kept[:, 0], kept[:, 1], kappa).free.mean((1, 2))
     top = connections(drawn, run.points, points, kappa)
     pairs = connections(drawn, points, points, kappa)
     others = ~np.eye(points.shape[1], dtype=bool)
     return Sight(
-        at, share, height, overlap, best, top.free.mean((1, 2)), top.height.mean((1, 2)),
+        at, share, height, overlap, mutual, best, top.free.mean((1, 2)), top.height.mean((1, 2)),
         pairs.free[:, others].mean(1),
     )  # fmt: skip
