@@ -203,14 +203,11 @@ def landing_table(found: Landing) -> Markdown:
     rows = []
     for k, name in enumerate(found.names):
         row = [name, f"{found.solved[k].mean():.0%}"]
-        for values, form in (
-            (found.margin[k], ".3f"),
-            (found.share[k], ".2f"),
-            (100 * found.height[k], ".2f"),
-        ):
-            one = statistics.mean(values)
+        margin, share = statistics.mean(found.margin[k]), statistics.mean_share(found.share[k])
+        height = statistics.mean(100 * found.height[k]).clipped(0, 100)
+        for one, form in ((margin, ".3f"), (share, ".2f"), (height, ".2f")):
             row.append(f"{float(one.value):{form}} [{float(one.low):{form}}, {float(one.high):{form}}]")
-        rows.append([*row, f"{np.nanmean(found.overlap[k]):.3f}"])
+        rows.append([*row, f"{float(statistics.mean(found.overlap[k]).value):.3f}"])
     heads = ["algorithm", "solved", "margin", "share without a barrier", "barrier (%)", "overlap"]
     return tables.markdown(heads, rows)
 
