@@ -102,9 +102,26 @@ def test_what_is_left_out_changes_no_other_instance() -> None:
     same(equilibrate(before, *NEAR_CAPACITY, **SHORT, drop=True), many)
 
 
-def test_fewer_than_two_instances_are_an_error() -> None:
-    with pytest.raises(RuntimeError, match=r"only 0 of 4 instances with alpha = 4, N = 12 .* margin 0\.2"):
-        equilibrate(4, 12, 4.0, 0.2, **SHORT, drop=True)
+def test_instances_of_which_none_has_starts_are_none() -> None:
+    above_capacity = (12, 4.0, 0.2)
+    found = equilibrate(4, *above_capacity, **SHORT, drop=True)
+    assert found.drawn.xi.shape == (0, 48, 12)
+    assert found.drawn.alpha == 4
+    assert found.points.shape == (0, 4, 4, 12)
+    assert found.least.shape == (0, 4)
+    for name in ("found", "overlap", "overlap_core", "overlap_other", "r_hat", "effective"):
+        assert getattr(found, name).shape == (0,), name
+    assert found.found.dtype == equilibrate(2, 12, 1.0, -0.3, **SHORT).found.dtype
+    with pytest.raises(RuntimeError, match=r"instance \d+ reached margin .* N = 12"):
+        equilibrate(4, *above_capacity, **SHORT)
+
+
+def test_one_instance_is_enough() -> None:
+    many = equilibrate(8, *NEAR_CAPACITY, **SHORT, drop=True)
+    assert many.found[0] == 0
+    found = equilibrate(1, *NEAR_CAPACITY, **SHORT, drop=True)
+    assert len(found.found) == 1
+    same(found, many)
 
 
 def test_a_quantity_that_never_changes_says_nothing() -> None:

@@ -58,12 +58,19 @@ def legend(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def seen(share: np.ndarray, typical: np.ndarray, best: float = 0.5, first: float = -0.3) -> Sight:
+def seen(
+    share: np.ndarray,
+    typical: np.ndarray,
+    best: float = 0.5,
+    first: float = -0.3,
+    mutual: np.ndarray | None = None,
+) -> Sight:
     """Return what is seen from margins 0.2 apart; from the best solution everything."""
     count, levels = share.shape
     margins = np.tile(first + 0.2 * np.arange(levels), (count, 1))
     ones = np.ones(count)
-    return Sight(margins, share, 1 - share, share, best * ones, ones, 0 * ones, typical)
+    pairs = np.full(share.shape, np.nan) if mutual is None else mutual
+    return Sight(margins, share, 1 - share, share, pairs, best * ones, ones, 0 * ones, typical)
 
 
 def test_laws_are_the_sampled_ones_and_those_of_theory() -> None:
@@ -71,17 +78,25 @@ def test_laws_are_the_sampled_ones_and_those_of_theory() -> None:
     density = np.array([[0.5, 0.4, 0.2], [0.7, 0.4, 0.1]])
     one = Stabilities(edges, density, np.zeros((2, 4)))
     axes = row(2)
-    plot_star.laws(axes, {1.0: one, 2.0: one}, -0.5)
-    sampled, theory = axes[1].lines
+    other = Stabilities(edges - 0.5, density, np.zeros((2, 4)))
+    margins = {2.0: -1.0, 1.0: -0.5}
+    plot_star.laws(axes, {1.0: one, 2.0: other}, margins)
+    for panel, alpha in zip(axes, (1.0, 2.0), strict=True):
+        line = panel.lines[1]
+        h = np.asarray(line.get_xdata())
+        assert (h[0], h[-1]) == pytest.approx((margins[alpha], margins[alpha] + 2.5))
+        np.testing.assert_allclose(line.get_ydata(), stability_density(h, alpha, margins[alpha]))
+    sampled = axes[0].lines[0]
     np.testing.assert_allclose(sampled.get_xdata(), [-0.25, 0.5, 1.5])
     np.testing.assert_allclose(sampled.get_ydata(), [0.6, 0.4, 0.15])
-    h = np.asarray(theory.get_xdata())
-    assert (h[0], h[-1]) == (-0.5, 2.0)
-    np.testing.assert_allclose(theory.get_ydata(), stability_density(h, 2.0, -0.5))
-    assert [panel.get_title() for panel in axes] == ["$\\alpha = 1$", "$\\alpha = 2$"]
+    np.testing.assert_allclose(axes[1].lines[0].get_xdata(), [-0.75, 0, 1])
+    titles = ["$\\alpha = 1$, $\\kappa = -0.5$", "$\\alpha = 2$, $\\kappa = -1$"]
+    assert [panel.get_title() for panel in axes] == titles
     assert legend(axes[0]) == ["sampled", "theory"]
     with pytest.raises(ValueError, match="zip"):
-        plot_star.laws(row(1), {1.0: one, 2.0: one}, -0.5)
+        plot_star.laws(row(1), {1.0: one, 2.0: other}, margins)
+    with pytest.raises(KeyError):
+        plot_star.laws(row(2), {1.0: one, 2.0: other}, {1.0: -0.5})
 
 
 def test_overlaps_stand_at_one_over_n_with_theory_at_the_left() -> None:
@@ -164,21 +179,36 @@ def test_sights_refuse_margins_of_each_instance() -> None:
 
 def test_core_shows_every_instance_and_both_parts_of_theory() -> None:
     # Two densities with other numbers of instances, one of which sees nothing.
-    first = seen(np.array([[0.4, 0.8], [0.6, 0.9], [0.0, 0.25]]), np.array([0.3, 0.5, 0.7]))
-    second = seen(np.array([[0.0, 0.0], [0.0, 0.2]]), np.array([0.0, 0.2]), best=0.1)
+    mutual = np.array([[0.5, 1.0], [0.95, 0.2], [0.1, 0.7]])
+    first = seen(np.array([[0.4, 0.8], [0.95, 0.9], [0.8, 1.0]]), np.array([0.3, 0.5, 0.7]), mutual=mutual)
+    second = seen(
+        np.array([[0.0, 0.0], [0.0, 0.2]]),
+        np.array([0.0, 0.2]),
+        best=0.1,
+        mutual=np.array([[0, 0], [0, 0.9]]),
+    )
     second.best_share[:] = [0.2, 1.0]
     scale, stable = np.array([1.0, 2.0, 3.0]), np.array([True, True, False])
     left, right = row(2)
-    line, limit = np.array([-0.2, 0.0, 0.1]), np.array([0.5, 0.3, 0.2])
-    plot_star.core([left, right], scale, {1.0: first, 2.0: second}, line, stable, limit)
+    line, limit, convex = np.array([-0.2, 0.0, 0.1]), np.array([0.5, 0.3, 0.2]), np.array([-0.4, -0.3, -0.1])
+    plot_star.core([left, right], scale, {1.0: first, 2.0: second}, line, stable, limit, convex)
+    assert plot_star.SEEN == 0.9
     circles = [x for x in left.lines if x.get_marker() == "o" and len(x.get_xdata())]
     crosses = [x for x in left.lines if x.get_marker() == "x" and len(x.get_xdata())]
-    np.testing.assert_allclose([*circles[0].get_ydata()], [-0.25, -0.3, -0.1 + 0.6 / 3])
-    np.testing.assert_allclose([*circles[1].get_ydata()], [np.nan, -0.1 + 0.2 * 0.3 / 0.8])
-    assert [[*x.get_xdata()] for x in circles] == [[1, 1, 1], [2, 2]]
+    np.testing.assert_allclose([*circles[0].get_ydata()], [-0.1 + 0.6 / 2, -0.3, -0.2])
+    np.testing.assert_allclose([*circles[1].get_ydata()], [np.nan, -0.1 + 0.2 * 0.7 / 0.8])
+    # Half of the typical solutions are seen from lower margins.
+    assert (first.smallest(0.5)[[0, 2]] < circles[0].get_ydata()[[0, 2]]).all()
+    triangles = [x for x in left.lines if x.get_marker() == "^" and len(x.get_xdata())]
+    np.testing.assert_allclose([*triangles[0].get_ydata()], [-0.3 + 0.2 * 0.8, -0.3, -0.1 + 0.6 * 2 / 3])
+    np.testing.assert_allclose([*triangles[1].get_ydata()], [-0.1 + 0.2 * 0.9, -0.1])
+    for marks in (circles, triangles, crosses):
+        assert [[*x.get_xdata()] for x in marks] == [[1, 1, 1], [2, 2]]
     np.testing.assert_allclose([*crosses[1].get_ydata()], [0.1, 0.1])
     curves = [x.get_ydata() for x in left.lines if x.get_marker() == "None" and len(x.get_xdata())]
-    np.testing.assert_array_equal(curves, [[-0.2, 0, np.nan], [np.nan, np.nan, 0.1], limit])
+    expected = [[-0.2, 0, np.nan], [np.nan, np.nan, 0.1], limit, [-0.4, -0.3, np.nan]]
+    np.testing.assert_array_equal(curves, expected)
+    assert legend(left)[:3] == ["sees typical ones", "see each other", "largest, found"]
     np.testing.assert_allclose(heights(right), [[1.0, 0.6], [0.5, 0.1]])
     assert legend(right) == ["largest margin", "typical pairs"]
 
@@ -210,6 +240,16 @@ def test_landing_table_has_a_row_for_each_algorithm() -> None:
     assert lines[3].startswith("| typical | 25% | -0.200")
     assert lines[3].endswith("| 0.200 |")
     assert len(lines) == 4
+
+
+def test_landing_table_has_dashes_where_nothing_was_found() -> None:
+    none = np.array([[np.nan, np.nan], [0.1, 0.3]])
+    found = Landing(("rule", "typical"), np.array([[0.0, 0.0], [1.0, 1.0]]), none, none, none, none)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lines = plot_star.landing_table(found).data.splitlines()
+    assert lines[2] == "| rule | 0% | - | - | - | - |"
+    assert lines[3].startswith("| typical | 100% | 0.200 [")
 
 
 def test_networks_by_kind_width_and_way() -> None:
@@ -244,16 +284,22 @@ def test_network_table_counts_pairs_of_solutions() -> None:
         ("typical", 32): removed([0.0, 0.5], [0, 0.1]),
         ("average", 32): removed([0.1], [0.1]),
     }
-    lines = plot_star.network_table(found).data.splitlines()[2:]
+    energies = {
+        ("typical", 32): np.array([0.5, 1.0]),
+        ("average", 32): np.array([0.1234]),
+        ("rSGD", 16): np.array([0.1, 0.2, 0.3, 0.4]),
+    }
+    heads, _, *lines = plot_star.network_table(found, energies).data.splitlines()
+    assert heads.endswith("| its local energy (nats) |")
     # Ends of intervals are kept in the range that shares and errors can have.
     value, low, high = np.clip(interval(np.array([1.0, 0, 0])), 0, 1)
     rise = np.clip(interval(np.array([0, 2.0, 4.0])), 0, 100)
     assert lines[0] == (
         f"| rSGD, 16 units | 3 of 4 | {value:.2f} [{low:.2f}, {high:.2f}] | "
-        f"{rise[0]:.2f} [{rise[1]:.2f}, {rise[2]:.2f}] | {np.mean([10, 20, 40]):.2f} |"
+        f"{rise[0]:.2f} [{rise[1]:.2f}, {rise[2]:.2f}] | {np.mean([10, 20, 40]):.2f} | 0.250 |"
     )
-    assert lines[1] == "| typical, 32 units | 1 of 2 | - | - | 10.00 |"
-    assert lines[2] == "| average, 32 units | 0 of 1 | - | - | - |"
+    assert lines[1] == "| typical, 32 units | 1 of 2 | - | - | 10.00 | 0.750 |"
+    assert lines[2] == "| average, 32 units | 0 of 1 | - | - | - | 0.123 |"
 
 
 def jammed(z: list[float], finished: list[bool]) -> Jamming:

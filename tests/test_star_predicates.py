@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from spinscape.companion.cells import at_most
+from spinscape import statistics
+from spinscape.companion.cells import above, as_many, at_most, one_of
 from spinscape.companion.ledger import NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Measurement, Verdict
 from spinscape.companion.parameters import ParameterError
 from spinscape.companion.predicates import outside
@@ -84,6 +85,12 @@ def test_an_interval_may_be_just_as_wide_as_is_precise() -> None:
         ("interpolation-energy-3", ["map_a"]),
         ("interpolation-energy-3", ["centre_a", "map_a"]),
         ("star-shape-in-networks", ["gain_rsgd_16"]),
+        ("star-shape-in-networks", ["flat_rsgd_16"]),
+        # Compressions that have not finished are not recorded.
+        ("jamming-outlook", ["contacts_perceptron"]),
+        ("jamming-outlook", ["contacts_committee"]),
+        ("jamming-outlook", ["contacts_committee_convex"]),
+        ("jamming-outlook", ["contacts_convex"]),
     ],
 )
 def test_what_was_not_measured_is_not_reproduced(claim: str, rows: list[str]) -> None:
@@ -155,12 +162,22 @@ SEEN: Triple = (0.8, 0.7, 0.9)
         ({"core_last": (0.1, 0.05, 0.2)}, NOT_TESTED),
         ({"core_first": SEEN}, NOT_TESTED),
         ({"core_first": (0.5, 0.4, 0.6)}, PARTLY),
-        ({"rank": (0.1, -0.1, 0.3)}, NOT_TESTED),
-        ({"rank": NOT_MEASURED}, NOT_TESTED),
+        ({"gap": (0.1, -0.1, 0.3)}, NOT_TESTED),
+        ({"gap": NOT_MEASURED}, NOT_TESTED),
+        ({"gap": (0.3, 0.2, 0.4)}, PARTLY),
+        ({"gap": (-0.3, -0.4, 0.0)}, NOT_TESTED),
+        # The margin itself is shown only.
+        ({"rank": (0.3, 0.2, 0.4)}, REPRODUCED),
+        ({"rank": NOT_MEASURED}, REPRODUCED),
     ],
 )
 def test_core(changed: dict[str, Triple | float], outcome: str) -> None:
     assert judge("disconnection-transitions", **changed).outcome == outcome
+
+
+def test_core_says_both_correlations() -> None:
+    reason = judge("disconnection-transitions", gap=(-0.7, -0.8, -0.6), rank=(-0.2, -0.3, -0.1)).reason
+    assert "-0.7 [-0.8, -0.6], with the latter -0.2 [-0.3, -0.1]" in reason
 
 
 def test_core_that_stays_is_not_reproduced_only_by_chains_that_have_mixed() -> None:
@@ -190,17 +207,24 @@ def test_attraction(changed: dict[str, Triple], outcome: str) -> None:
 
 
 MANY: Triple = (0.97, 0.95, 0.99)
+UP: Triple = (0.3, 0.2, 0.4)
+DOWN: Triple = (-0.3, -0.4, -0.2)
 
 
 def test_networks_count_widths_at_which_typical_ones_do_not_see_each_other() -> None:
     # At 32 units all see all: no gain is possible, and none is asked for.
-    wide = {"share_typical_32": MANY, "share_rsgd_32": MANY, "gain_rsgd_32": (0.0, -0.1, 0.1)}
+    wide = {
+        "share_typical_32": MANY,
+        "share_rsgd_32": MANY,
+        "gain_rsgd_32": (0.0, -0.1, 0.1),
+        "flat_rsgd_32": UP,
+    }
     assert judge("star-shape-in-networks", **wide).outcome == REPRODUCED
     assert (
         judge("star-shape-in-networks", **wide | {"share_typical_32": (0.5, 0.4, 0.6)}).outcome == NOT_TESTED
     )
     # Every kind of network counts there.
-    average = {"share_average_16": (0.5, 0.4, 0.6), "gain_average_16": (0.3, 0.2, 0.4)}
+    average = {"share_average_16": (0.5, 0.4, 0.6), "gain_average_16": UP, "flat_average_16": UP}
     assert judge("star-shape-in-networks", **average).outcome == PARTLY
     assert (
         judge("star-shape-in-networks", **average | {"gain_rsgd_16": (-0.1, -0.2, 0.0)}).outcome
@@ -218,8 +242,50 @@ def test_networks_decide_nothing_where_no_width_counts(typical: Triple) -> None:
 
 
 def test_widths_are_not_mistaken_for_one_another() -> None:
-    rows = {"share_typical_6": MANY, "share_rsgd_6": OPEN, "gain_rsgd_6": (0.0, -0.5, 0.5)}
+    rows = {"share_typical_6": MANY, "share_rsgd_6": OPEN, "gain_rsgd_6": (0.0, -0.5, 0.5), "flat_rsgd_6": UP}
     assert judge("star-shape-in-networks", **rows).outcome == REPRODUCED
+
+
+@pytest.mark.parametrize("flat", [DOWN, (0.0, -0.1, 0.1), NOT_MEASURED])
+def test_networks_that_are_not_clearly_flatter_do_not_count(flat: Triple) -> None:
+    for gain in (UP, DOWN):
+        verdict = judge("star-shape-in-networks", flat_rsgd_16=flat, gain_rsgd_16=gain)
+        assert verdict.outcome == NOT_TESTED
+        assert "that others are flatter" in verdict.reason
+    # A kind that is not flat weighs neither for nor against those that are.
+    average = {"share_average_16": (0.5, 0.4, 0.6), "gain_average_16": DOWN, "flat_average_16": flat}
+    verdict = judge("star-shape-in-networks", **average)
+    assert verdict.outcome == REPRODUCED
+    assert (
+        "local energy of typical networks over theirs: rsgd 16 0.3 [0.2, 0.4], average 16" in verdict.reason
+    )
+
+
+def proportions(flat: list[int], typical: list[int]) -> Verdict:
+    """Judge pairs of networks, of a kind that is flatter than typical ones, that see each other or do not."""
+    found = {
+        "share_rsgd_16": statistics.proportion(flat),
+        "share_typical_16": statistics.proportion(typical),
+        "gain_rsgd_16": statistics.difference_of_proportions(flat, typical),
+    }
+    rows = {name: (float(one.value), *map(float, one.interval)) for name, one in found.items()}
+    return judge("star-shape-in-networks", **rows)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "flat", "typical", "outcome"),
+    [
+        # Three pairs say nothing, however they fall out: their shares are known to half of the range.
+        (3, 1, 0, NOT_TESTED),
+        (3, 0, 1, NOT_TESTED),
+        (3, 1, 1, NOT_TESTED),
+        # Many of them do, if not all are alike.
+        (60, 1, 0, REPRODUCED),
+        (60, 1, 1, NOT_TESTED),
+    ],
+)
+def test_few_pairs_of_networks_decide_nothing(pairs: int, flat: int, typical: int, outcome: str) -> None:
+    assert proportions(pairs * [flat], pairs * [typical]).outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -230,6 +296,9 @@ def test_widths_are_not_mistaken_for_one_another() -> None:
         ({"contacts_perceptron": (0.97, 0.94, 1.0)}, NOT_TESTED),
         ({"contacts_committee": (1.0, 0.99, 1.01)}, PARTLY),
         ({"contacts_committee": (0.98, 0.95, 1.01)}, NOT_TESTED),
+        ({"contacts_committee_convex": (1.0, 0.99, 1.01)}, PARTLY),
+        ({"contacts_committee_convex": (0.98, 0.95, 1.01)}, NOT_TESTED),
+        ({"contacts_committee_convex": NOT_MEASURED}, NOT_TESTED),
         # The count is not trusted where it misses what is known.
         ({"contacts_convex": (1.0, 0.99, 1.01)}, NOT_TESTED),
         ({"convex_theory": 0.5}, NOT_TESTED),
@@ -266,3 +335,29 @@ def test_parameters_are_at_most_what_there_is() -> None:
     ):
         at_most(300, "training images", few=1, net_images=301)
     at_most(0, "test images")
+
+
+def test_lists_that_go_with_each_other_are_as_long() -> None:
+    as_many(sizes=[10, 20], instances=(3, 3), names=["a", "b"])
+    as_many(sizes=[])
+    with pytest.raises(
+        ParameterError, match=r"^sizes \(3\) and instances \(2\) must be as long as each other$"
+    ):
+        as_many(sizes=[10, 20, 30], instances=[3, 3])
+    with pytest.raises(ParameterError, match=r"a \(1\) and b \(1\) and c \(0\)"):
+        as_many(a=[1], b=[1], c=[])
+
+
+def test_parameters_are_among_the_values_of_a_list() -> None:
+    one_of("kappas", [-0.5, -1.0], margin=-0.5, other=-1)
+    with pytest.raises(ParameterError, match=r"^margin = -0\.4 must be one of kappas: \[-0\.5, -1\.0\]$"):
+        one_of("kappas", (-0.5, -1.0), other=-0.5, margin=-0.4)
+    with pytest.raises(ParameterError, match="margin"):
+        one_of("kappas", [], margin=-0.5)
+
+
+@pytest.mark.parametrize("value", [-0.5, -0.6, math.nan])
+def test_parameters_are_above_a_value(value: float) -> None:
+    above(-0.5, margins=-0.49, others=math.inf)
+    with pytest.raises(ParameterError, match=rf"^margins must be above -0\.5, not {value}$"):
+        above(-0.5, others=0.0, margins=value)

@@ -199,10 +199,13 @@ def attraction(axes: Sequence[Axes], found: Attraction, walk: Floats) -> None:
 
 
 def landing_table(found: Landing) -> Markdown:
-    """Return margins and shares by algorithm, means over instances with intervals."""
+    """Return margins and shares by algorithm, means over solved instances with intervals; none has dashes."""
     rows = []
     for k, name in enumerate(found.names):
         row = [name, f"{found.solved[k].mean():.0%}"]
+        if not np.isfinite(found.margin[k]).any():
+            rows.append([*row, "-", "-", "-", "-"])
+            continue
         margin, share = statistics.mean(found.margin[k]), statistics.mean_share(found.share[k])
         height = statistics.mean(100 * found.height[k]).clipped(0, 100)
         for one, form in ((margin, ".3f"), (share, ".2f"), (height, ".2f")):

@@ -48,6 +48,8 @@ to be flat to count; the committee is jammed at margins of both signs.
 
 from __future__ import annotations
 
+import math
+
 from spinscape.companion.ledger import Measurement, Verdict
 from spinscape.companion.predicates import Case
 from spinscape.companion.predicates.intervals import (
@@ -72,6 +74,8 @@ PRECISE, MIXED, NEAR = 0.1, 1.05, 0.02
 MOST, FEW, HALF = 0.9, 0.1, 0.5
 ISOSTATIC = 0.03
 ROUNDING = 1e-9
+MISSING = Measurement(math.nan)
+"""Stands in for a row that a run could not record."""
 
 
 def _named(rows: Rows, prefix: str) -> dict[str, Measurement]:
@@ -195,7 +199,9 @@ def networks(rows: Rows, _: Parameters) -> Verdict:
     }
     flat = _named(rows, "flat_")
     said += f" log10 of the local energy of typical networks over theirs: {_listed(flat)}."
-    counted = [name for name in gains if name.rpartition("_")[2] in open_widths and rises(flat[name])]
+    counted = [
+        name for name in gains if name.rpartition("_")[2] in open_widths and rises(flat.get(name, MISSING))
+    ]
     if not counted:
         return undecided(
             f"{said} At no width is it clear that typical networks do not see each other, and that others "
@@ -210,6 +216,8 @@ def networks(rows: Rows, _: Parameters) -> Verdict:
 
 def jamming(rows: Rows, _: Parameters) -> Verdict:
     """Isostatic perceptron, hypostatic committee machine, and the convex perceptron as a control."""
+    kinds = ("perceptron", "committee", "committee_convex", "convex")
+    rows = {f"contacts_{kind}": MISSING for kind in kinds} | dict(rows)
     said = (
         f"Contacts per degree of freedom at jamming: perceptron {show(rows['contacts_perceptron'])}; "
         f"committee machine {show(rows['contacts_committee'])} at a negative and "

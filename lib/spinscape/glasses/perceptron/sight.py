@@ -57,15 +57,16 @@ class Sight:
     def smallest(self, share: float = 0.5, *, mutual: bool = False) -> Floats:
         """Return the smallest margin that sees at least `share`, (I,), by interpolation; NaN where none does.
 
-        The best solution counts as the last margin, and sees itself.
-        With `mutual`, the margin whose solutions see that share of one another.
+        The best solution counts as the last margin.
+        With `mutual`, the margin whose solutions see that share of one another; the best sees itself.
         """
         table = self.mutual if mutual else self.share
+        last = np.ones(len(self.best)) if mutual else self.best_share
         found = np.full(len(self.best), np.nan)
         for i in range(len(found)):
             known = np.isfinite(table[i])
             at = np.append(self.margins[i, known], self.best[i])
-            seen = np.append(self.share[i, known], self.best_share[i])
+            seen = np.append(table[i, known], last[i])
             above = np.flatnonzero(seen >= share)
             if not above.size:
                 continue
