@@ -54,6 +54,11 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
     return float(one.value), float(one.low), float(one.high)
 
 
+def share(hits: np.ndarray) -> tuple[float, float, float]:
+    one = statistics.proportion(hits)
+    return float(one.value), float(one.low), float(one.high)
+
+
 def legend(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
@@ -233,9 +238,9 @@ def test_landing_table_has_a_row_for_each_algorithm() -> None:
     assert lines[0].startswith("| algorithm | solved | margin | share")
     value, low, high = interval(two[0])
     assert lines[2].startswith(
-        f"| rule | 75% | {-value:.3f} [{-high:.3f}, {-low:.3f}] | {value:.2f} [{low:.2f}"
+        f"| rule | 75% | {-value:.3f} [{-high:.3f}, {-low:.3f}] | {value:.2f} [{max(low, 0):.2f}"
     )
-    assert f"| {10 * value:.2f} [{10 * low:.2f}, {10 * high:.2f}] | 0.200 |" in lines[2]
+    assert f"| {10 * value:.2f} [{max(10 * low, 0):.2f}, {10 * high:.2f}] | 0.200 |" in lines[2]
     # The instance that was not solved is left out.
     assert lines[3].startswith("| typical | 25% | -0.200")
     assert lines[3].endswith("| 0.200 |")
@@ -260,8 +265,8 @@ def test_networks_by_kind_width_and_way() -> None:
     arcs = {key: 1 - line[key] for key in keys[1:]}
     (axes,) = row(1)
     plot_star.networks(axes, {"line": line, "geodesic": arcs})
-    expected = [(k - 0.12, *interval(line[key])) for k, key in enumerate(keys)]
-    expected += [(k + 0.12, *interval(arcs[key])) for k, key in enumerate(keys) if k]
+    expected = [(k - 0.12, *share(line[key])) for k, key in enumerate(keys)]
+    expected += [(k + 0.12, *share(arcs[key])) for k, key in enumerate(keys) if k]
     np.testing.assert_allclose(dots(axes), expected)
     ticks = [text.get_text() for text in axes.get_xticklabels()]
     assert ticks == ["typical\n16 units", "rSGD\n16 units", "typical\n32 units"]
@@ -292,7 +297,7 @@ def test_network_table_counts_pairs_of_solutions() -> None:
     heads, _, *lines = plot_star.network_table(found, energies).data.splitlines()
     assert heads.endswith("| its local energy (nats) |")
     # Ends of intervals are kept in the range that shares and errors can have.
-    value, low, high = np.clip(interval(np.array([1.0, 0, 0])), 0, 1)
+    value, low, high = share(np.array([1.0, 0, 0]))
     rise = np.clip(interval(np.array([0, 2.0, 4.0])), 0, 100)
     assert lines[0] == (
         f"| rSGD, 16 units | 3 of 4 | {value:.2f} [{low:.2f}, {high:.2f}] | "

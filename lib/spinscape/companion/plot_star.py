@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from IPython.display import Markdown
@@ -221,9 +222,11 @@ def networks(axes: Axes, shares: Mapping[str, Mapping[tuple[str, int], Floats]])
     places = np.linspace(-0.12, 0.12, len(shares))
     for shift, colour, (way, rows) in zip(places, plotting.colours(len(shares)), shares.items(), strict=True):
         for key in rows:
-            free = np.asarray(rows[key], float)[:, None]
-            label = way if key == next(iter(rows)) else ""
-            plotting.dots(axes, [keys.index(key) + shift], free, label=label, color=colour)
+            free = statistics.proportion(rows[key])
+            reach = np.array([[free.value - free.low], [free.high - free.value]])
+            style: dict[str, Any] = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2, "color": colour}
+            label = way if key == next(iter(rows)) else None
+            axes.errorbar([keys.index(key) + shift], [float(free.value)], reach, label=label, **style)
     axes.set_xticks(range(len(keys)), [f"{name}\n{m} units" for name, m in keys])
     axes.set(ylabel="share without a barrier", ylim=(-0.03, 1.03))
     axes.legend(fontsize=8)
@@ -241,11 +244,11 @@ def network_table(
         solved = (one.error[0][:, [0, -1]] == 0).all(1)
         errors = one.error[one.of("both", "geodesic")][solved].max(1)
         row = [f"{name}, {m} units", f"{solved.sum()} of {len(solved)}"]
-        for values, most in (((errors == 0).astype(float), 1.0), (100 * errors, 100.0)):
-            seen = statistics.mean(values).clipped(0, most) if len(values) > 1 else None
-            row.append(
-                f"{float(seen.value):.2f} [{float(seen.low):.2f}, {float(seen.high):.2f}]" if seen else "-"
-            )
+        if len(errors) > 1:
+            for seen in (statistics.proportion(errors == 0), statistics.mean(100 * errors).clipped(0, 100)):
+                row.append(f"{float(seen.value):.2f} [{float(seen.low):.2f}, {float(seen.high):.2f}]")
+        else:
+            row += ["-", "-"]
         test = 100 * one.test_error[0][:, 0][solved]
         rows.append([*row, f"{test.mean():.2f}" if len(test) else "-", f"{np.mean(energies[name, m]):.3f}"])
     heads = [
