@@ -247,7 +247,7 @@ CASES = {
         {},
         {"steps": 3000, "chains": 3},
         "large sizes, where chains of at least 3000 sweeps from twice three starts are needed",
-        "`spinscape build --profile mnist`, under 15 minutes on one core",
+        "`spinscape build --profile mnist`, about 15 minutes on one core",
     )
     for claim in (
         "negative-perceptron",
